@@ -1,0 +1,266 @@
+import { SpanbufError } from '@spanbuf/keys';
+import { z } from 'zod';
+import type { Span } from './span.ts';
+import { isTooDeep, MAX_SPAN_DEPTH } from './span-json.ts';
+
+/** Default of `maxSpanBytes`: 10 MiB. */
+export const DEFAULT_MAX_SPAN_BYTES = 10 * 1024 * 1024;
+
+/** A message that is not a span. The input is at fault, so trying again does not help. */
+export class InvalidSpanError extends SpanbufError {
+  readonly code = 'SPANBUF_INVALID_SPAN';
+  readonly retriable = false;
+  /** All that is wrong, at least one. `path` is that of the field, empty for the message as a whole. */
+  readonly problems: readonly SpanProblem[];
+
+  constructor(problems: readonly SpanProblem[], options?: ErrorOptions) {
+    super(`not a span: ${summary(problems)}`, options);
+    this.problems = problems;
+  }
+}
+
+/** One thing that is wrong with a message: one printable line of a few hundred characters, whatever the input. */
+export interface SpanProblem {
+  /** For example `attributes["sentry.segment.id"].value`. */
+  readonly path: string;
+  readonly problem: string;
+}
+
+// W3C Trace Context: an id of zeros alone is invalid.
+const SPAN_ID = /^(?!0+$)[0-9a-f]{16}$/i;
+const TRACE_ID = /^(?![0-]+$)(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/i;
+const PROJECT_ID = /^[0-9]{1,20}$/;
+
+const SEGMENT_ID = 'sentry.segment.id';
+
+const spanId = z.stringFormat('span id', SPAN_ID, 'must be 16 hex digits, not all zero').toLowerCase();
+const wholeNumber = z.number('must be an integer').refine(Number.isInteger, 'must be an integer');
+const finiteNumber = z.number('must be a finite number');
+
+/**
+ * What spanbuf relies on in a message of the input topic, the way JSON.parse reads it; all other fields may be anything.
+ * Its output has ids in lower case, the trace id without dashes and the project id as a string.
+ */
+export const ingestSpanSchema = z.looseObject(
+  {
+    project_id: z.union(
+      [z.int().nonnegative().transform(String), z.string().regex(PROJECT_ID)],
+      'must be an integer from 0 or a string of 1 to 20 digits',
+    ),
+    trace_id: z
+      .stringFormat('trace id', TRACE_ID, 'must be 32 hex digits or a UUID, not all zero')
+      .transform((id) => id.replaceAll('-', '').toLowerCase()),
+    span_id: spanId,
+    parent_span_id: spanId.nullish(),
+    is_segment: z.boolean('must be a boolean or null').nullish(),
+    attributes: z
+      .looseObject(
+        { [SEGMENT_ID]: z.looseObject({ value: spanId }, 'must be an object or null').nullish() },
+        'must be an object or null',
+      )
+      .nullish(),
+    organization_id: wholeNumber.optional(),
+    retention_days: wholeNumber.optional(),
+    start_timestamp: finiteNumber.optional(),
+    end_timestamp: finiteNumber.optional(),
+    received: finiteNumber.optional(),
+    name: z.string('must be a string or null').nullish(),
+  },
+  'must be a JSON object',
+);
+
+/** Where a message was read. */
+export interface SpanOrigin {
+  /** Kafka partition, an integer from 0. */
+  readonly partition: number;
+  /** Kafka offset; without it the span is never treated as a replay. */
+  readonly offset?: bigint;
+  /** The log in which `offset` counts, see {@link Span.source}. */
+  readonly source?: string;
+}
+
+export interface IngestLimits {
+  /** Most bytes of one message. Default: {@link DEFAULT_MAX_SPAN_BYTES}. */
+  readonly maxSpanBytes?: number;
+}
+
+/**
+ * Reads one message of the input topic.
+ * @param payload - The message's value. The span keeps it, without a copy.
+ * @throws {@link InvalidSpanError} with all its problems when it is not UTF-8, not a JSON object of at most
+ * {@link MAX_SPAN_DEPTH} levels, longer than `maxSpanBytes`, or not what {@link ingestSpanSchema} accepts.
+ * @remarks Cost: about that of JSON.parse; a message that is refused costs several times as much.
+ */
+export function parseIngestSpan(payload: Uint8Array, at: SpanOrigin, limits: IngestLimits = {}): Span {
+  const maxSpanBytes = limits.maxSpanBytes ?? DEFAULT_MAX_SPAN_BYTES;
+  if (payload.length > maxSpanBytes) throw refusal(`is ${payload.length} bytes long, more than ${maxSpanBytes}`);
+  // Before JSON.parse, which would build a value for each level first.
+  if (isTooDeep(payload)) throw refusal(`has more than ${MAX_SPAN_DEPTH} levels of objects and arrays`);
+  const value = parseJson(payload);
+  return readQuickly(value, payload, at) ?? readBySchema(value, payload, at);
+}
+
+// A byte order mark is kept so that JSON.parse refuses it: it could not be part of an array of spans.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function parseJson(payload: Uint8Array): unknown {
+  let text: string;
+  try {
+    text = utf8.decode(payload);
+  } catch (cause) {
+    throw refusal('is not UTF-8', cause);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    // The engine's message quotes some 20 characters of the input; the rest of it is of fixed length.
+    const reason = cause instanceof Error ? cause.message.slice(0, 100) : String(cause);
+    throw refusal(`is not JSON: ${printable(reason)}`, cause);
+  }
+}
+
+/**
+ * The span that {@link ingestSpanSchema} finds in `value`, at a tenth of the cost; undefined when the schema accepts no
+ * span, or may not.
+ */
+export function readQuickly(value: unknown, payload: Uint8Array, at: SpanOrigin): Span | undefined {
+  if (!isObject(value)) return undefined;
+  const { project_id: project, trace_id: traceId, span_id: id, parent_span_id: parentId, is_segment: flag } = value;
+  if (typeof id !== 'string' || !SPAN_ID.test(id)) return undefined;
+  if (typeof traceId !== 'string' || !TRACE_ID.test(traceId)) return undefined;
+  if (typeof project === 'string' ? !PROJECT_ID.test(project) : !isProjectNumber(project)) return undefined;
+  if (!isAbsent(parentId) && (typeof parentId !== 'string' || !SPAN_ID.test(parentId))) return undefined;
+  if (!isAbsent(flag) && typeof flag !== 'boolean') return undefined;
+  if (!isAbsent(value.name) && typeof value.name !== 'string') return undefined;
+  if (!isWholeOrAbsent(value.organization_id) || !isWholeOrAbsent(value.retention_days)) return undefined;
+  if (!isFiniteOrAbsent(value.start_timestamp) || !isFiniteOrAbsent(value.end_timestamp)) return undefined;
+  if (!isFiniteOrAbsent(value.received)) return undefined;
+  const segmentId = readSegmentId(value.attributes);
+  if (segmentId === undefined) return undefined;
+  return spanOf(
+    {
+      projectId: String(project),
+      traceId: (traceId.length === 32 ? traceId : traceId.replaceAll('-', '')).toLowerCase(),
+      spanId: id.toLowerCase(),
+      parentSpanId: isAbsent(parentId) ? null : parentId.toLowerCase(),
+      segmentId,
+      isSegment: flag === true,
+    },
+    payload,
+    at,
+  );
+}
+
+/** Undefined when it is not as the schema has it. */
+function readSegmentId(attributes: unknown): string | null | undefined {
+  if (isAbsent(attributes)) return null;
+  if (!isObject(attributes)) return undefined;
+  const entry = attributes[SEGMENT_ID];
+  if (isAbsent(entry)) return null;
+  if (!isObject(entry)) return undefined;
+  const id = entry.value;
+  return typeof id === 'string' && SPAN_ID.test(id) ? id.toLowerCase() : undefined;
+}
+
+function readBySchema(value: unknown, payload: Uint8Array, at: SpanOrigin): Span {
+  const result = ingestSpanSchema.safeParse(value);
+  if (!result.success) throw new InvalidSpanError(result.error.issues.map((issue) => problemOf(issue, value)));
+  const { data } = result;
+  return spanOf(
+    {
+      projectId: data.project_id,
+      traceId: data.trace_id,
+      spanId: data.span_id,
+      parentSpanId: data.parent_span_id ?? null,
+      segmentId: data.attributes?.[SEGMENT_ID]?.value ?? null,
+      isSegment: data.is_segment === true,
+    },
+    payload,
+    at,
+  );
+}
+
+type Read = Pick<Span, 'projectId' | 'traceId' | 'spanId' | 'parentSpanId' | 'segmentId'> & { isSegment: boolean };
+
+// Written out field by field: spreading objects costs as much here as all checks together.
+function spanOf(read: Read, payload: Uint8Array, at: SpanOrigin): Span {
+  const span: { -readonly [Field in keyof Span]: Span[Field] } = {
+    projectId: read.projectId,
+    traceId: read.traceId,
+    spanId: read.spanId,
+    parentSpanId: read.parentSpanId,
+    segmentId: read.segmentId,
+    isSegmentSpan: read.isSegment || read.parentSpanId === null,
+    payload,
+    partition: at.partition,
+  };
+  if (at.offset !== undefined) span.offset = at.offset;
+  if (at.source !== undefined) span.source = at.source;
+  return span;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isAbsent(value: unknown): value is null | undefined {
+  return value === undefined || value === null;
+}
+
+function isProjectNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isWholeOrAbsent(value: unknown): boolean {
+  return value === undefined || Number.isInteger(value);
+}
+
+function isFiniteOrAbsent(value: unknown): boolean {
+  return value === undefined || Number.isFinite(value);
+}
+
+function refusal(problem: string, cause?: unknown): InvalidSpanError {
+  return new InvalidSpanError([{ path: '', problem }], { cause });
+}
+
+function problemOf(issue: z.core.$ZodIssue, value: unknown): SpanProblem {
+  const [path, found] = lookUp(issue.path, value);
+  return { path, problem: `${issue.message}, is ${describe(found)}` };
+}
+
+/** The path as it would stand in JavaScript, and what is there. */
+function lookUp(keys: readonly PropertyKey[], value: unknown): [path: string, found: unknown] {
+  let path = '';
+  let found = value;
+  for (const key of keys.map(String)) {
+    path += /^\w+$/.test(key) ? `${path === '' ? '' : '.'}${key}` : `[${JSON.stringify(key)}]`;
+    found = isObject(found) ? found[key] : undefined;
+  }
+  return [path, found];
+}
+
+const EXCERPT_CHARACTERS = 60;
+
+function describe(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value !== 'string') return String(value);
+  const excerpt = printable(JSON.stringify(value.slice(0, EXCERPT_CHARACTERS)));
+  return value.length > EXCERPT_CHARACTERS ? `${excerpt}… of ${value.length} characters` : excerpt;
+}
+
+/** Hostile text without what could forge or hide a log line. */
+function printable(text: string): string {
+  return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** So that a message with many problems still makes one line. */
+const SUMMARISED_PROBLEMS = 4;
+
+function summary(problems: readonly SpanProblem[]): string {
+  const shown = problems.slice(0, SUMMARISED_PROBLEMS);
+  const line = shown.map(({ path, problem }) => (path === '' ? `it ${problem}` : `${path} ${problem}`)).join('; ');
+  const more = problems.length - shown.length;
+  return more === 0 ? line : `${line}; and ${more} more`;
+}

@@ -1,0 +1,115 @@
+import { createHash } from 'node:crypto';
+import type { SealedGeneration, StoredSpan } from '@spanbuf/store';
+import { spliceSpan } from './span-json.ts';
+
+/** One message of the output topic. */
+export interface SegmentMessage {
+  /**
+   * 32 hex digits computed from what the message holds: produced twice, it carries the same one. Never shared by two
+   * messages that hold different spans.
+   */
+  readonly flushId: string;
+  /** `{"flush_id": …, "spans": [ … ]}`, and `"skip_enrichment": true` where the segment had to be cut. */
+  readonly value: Buffer;
+  readonly spanCount: number;
+}
+
+const FLUSH_ID_DIGITS = 32;
+const HEAD = '{"flush_id":"';
+const SPANS = '","spans":[';
+const TAIL = ']}';
+const TAIL_OF_PART = '],"skip_enrichment":true}';
+const COMMA = Buffer.from(',');
+
+/** Bytes of a message besides the spans and the commas between them. */
+const ENVELOPE_BYTES = HEAD.length + FLUSH_ID_DIGITS + SPANS.length + TAIL.length;
+const PART_ENVELOPE_BYTES = ENVELOPE_BYTES - TAIL.length + TAIL_OF_PART.length;
+
+interface SpanJson {
+  readonly span: StoredSpan;
+  readonly pieces: readonly Uint8Array[];
+  readonly bytes: number;
+}
+
+/**
+ * The messages of a sealed generation: one, or several that are each at most `maxMessageBytes` long unless they hold a
+ * single span that is longer. Same spans, same messages: the spans stand in an order of their own, the root first.
+ * @throws {@link UnreadableSpanError} when a payload is not a JSON object.
+ * @remarks Cost: one scan, one hash and one copy of the payloads.
+ */
+export function segmentMessages(
+  generation: SealedGeneration,
+  spans: readonly StoredSpan[],
+  maxMessageBytes: number,
+): SegmentMessage[] {
+  const { segmentId } = generation;
+  const parts: SpanJson[] = inMessageOrder(spans, segmentId).map((span) => ({
+    span,
+    ...spliceSpan(span.payload, { isSegment: span.spanId === segmentId, segmentId }),
+  }));
+  const bytes = parts.reduce((sum, part) => sum + part.bytes + COMMA.length, ENVELOPE_BYTES - COMMA.length);
+  if (bytes <= maxMessageBytes || parts.length === 1) return [buildMessage(generation, parts, 0, TAIL)];
+  return cutParts(parts, maxMessageBytes).map((part, i) => buildMessage(generation, part, i, TAIL_OF_PART));
+}
+
+function cutParts(spans: readonly SpanJson[], maxMessageBytes: number): SpanJson[][] {
+  const parts: SpanJson[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const span of spans) {
+    bytes += COMMA.length + span.bytes;
+    if (bytes > maxMessageBytes) {
+      parts.push([span]);
+      bytes = PART_ENVELOPE_BYTES + span.bytes;
+    } else {
+      parts.at(-1)?.push(span);
+    }
+  }
+  return parts;
+}
+
+function buildMessage(
+  generation: SealedGeneration,
+  spans: readonly SpanJson[],
+  part: number,
+  tail: string,
+): SegmentMessage {
+  const flushId = flushIdOf(generation, spans, part);
+  const pieces: Uint8Array[] = [Buffer.from(HEAD + flushId + SPANS)];
+  for (const [i, span] of spans.entries()) {
+    if (i > 0) pieces.push(COMMA);
+    for (const piece of span.pieces) pieces.push(piece);
+  }
+  pieces.push(Buffer.from(tail));
+  return { flushId, value: Buffer.concat(pieces), spanCount: spans.length };
+}
+
+/** Of the spans as received, not as written, so that it does not depend on the version that builds the message. */
+function flushIdOf(generation: SealedGeneration, spans: readonly SpanJson[], part: number): string {
+  const { projectId, traceId, segmentId } = generation;
+  const hash = createHash('sha256');
+  hash.update(`${projectId}:${traceId}:${segmentId}:${generation.generation}:${part}`);
+  for (const { span } of spans) {
+    hash.update(`\n${span.source ?? ''}/${span.partition}/${span.offset ?? ''}/${span.payload.length}:`);
+    hash.update(span.payload);
+  }
+  return hash.digest('hex').slice(0, FLUSH_ID_DIGITS);
+}
+
+/** The root, then by id; spans with the same id by position, then by content. */
+function inMessageOrder(spans: readonly StoredSpan[], segmentId: string): StoredSpan[] {
+  return [...spans].sort((a, b) => {
+    if (a.spanId === b.spanId) return compareSameId(a, b);
+    if (a.spanId === segmentId) return -1;
+    if (b.spanId === segmentId) return 1;
+    return a.spanId < b.spanId ? -1 : 1;
+  });
+}
+
+function compareSameId(a: StoredSpan, b: StoredSpan): number {
+  const [sourceA, sourceB] = [a.source ?? '', b.source ?? ''];
+  if (sourceA !== sourceB) return sourceA < sourceB ? -1 : 1;
+  if (a.partition !== b.partition) return a.partition - b.partition;
+  const [offsetA, offsetB] = [a.offset ?? -1n, b.offset ?? -1n];
+  if (offsetA !== offsetB) return offsetA < offsetB ? -1 : 1;
+  return Buffer.compare(a.payload, b.payload);
+}

@@ -1,0 +1,307 @@
+import { formatSegmentKey, isId, MAX_SHARD, SpanbufError } from '@spanbuf/keys';
+import type { SealedGeneration, SealReason, SegmentPolicy, SegmentStore, StoredSpan } from '@spanbuf/store';
+import { z } from 'zod';
+import { checkPayload } from './check-payload.ts';
+import { groupSpans } from './group-spans.ts';
+import { InvalidSpanError, type SpanProblem } from './ingest-span.ts';
+import { PartitionOrder } from './partition-order.ts';
+import { type SegmentMessage, segmentMessages } from './segment-messages.ts';
+import type { Span } from './span.ts';
+
+const MIB = 1024 * 1024;
+const MAX_SECONDS = 30 * 86_400;
+
+const optionsSchema = z.strictObject({
+  rootTimeoutSeconds: z.number().positive().max(MAX_SECONDS).default(10),
+  timeoutSeconds: z.number().positive().max(MAX_SECONDS).default(60),
+  maxAgeSeconds: z.number().positive().max(MAX_SECONDS).default(600),
+  maxSegmentBytes: z
+    .int()
+    .min(1)
+    .default(10 * MIB),
+  maxMessageBytes: z
+    .int()
+    .min(1)
+    .default(10 * MIB),
+  onLoss: z.custom<(loss: SpanLoss) => void>((value) => typeof value === 'function').optional(),
+});
+
+/** Options of {@link SpanBuffer}; every one has a default. Seconds are of message time, 0 < s ≤ 30 days. */
+export interface SpanBufferOptions {
+  /** Quiet time after which a segment whose root was seen is due; default 10. */
+  rootTimeoutSeconds?: number | undefined;
+  /** Quiet time after which a segment whose root was not seen is due; default 60. */
+  timeoutSeconds?: number | undefined;
+  /** Longest time from a generation's first span until it is due, also three times that in wall time; default 600. */
+  maxAgeSeconds?: number | undefined;
+  /** Raw payload bytes at which a segment goes out early as a generation; the rest follows. Default 10 MiB. */
+  maxSegmentBytes?: number | undefined;
+  /** Longest message, unless a single span is longer; default 10 MiB. Keep it below what the broker takes. */
+  maxMessageBytes?: number | undefined;
+  /** Told of spans that were accepted, and that the store no longer has when their segment is flushed. */
+  onLoss?: ((loss: SpanLoss) => void) | undefined;
+}
+
+/** Spans that Redis lost: expired, evicted, or gone with a node. */
+export interface SpanLoss {
+  readonly projectId: string;
+  readonly traceId: string;
+  readonly segmentId: string;
+  readonly generation: number;
+  /** Spans the segment had, and how many of them are missing. */
+  readonly spanCount: number;
+  readonly lostSpanCount: number;
+}
+
+/** Options of a buffer that are out of range; every problem is in the message. */
+export class InvalidBufferOptionsError extends SpanbufError {
+  readonly code = 'SPANBUF_INVALID_BUFFER_OPTIONS';
+  readonly retriable = false;
+}
+
+/** A time or a limit that a call cannot work with. */
+export class InvalidArgumentError extends SpanbufError {
+  readonly code = 'SPANBUF_INVALID_ARGUMENT';
+  readonly retriable = false;
+}
+
+/** What became of a batch. `accepted + replayed + rejected.length` is the number of spans in it. */
+export interface ProcessResult {
+  /** Spans stored and queued. */
+  readonly accepted: number;
+  /** Spans left out because their position had been taken already. */
+  readonly replayed: number;
+  /** Spans that cannot be taken: nothing of them is stored. For the dead-letter topic. */
+  readonly rejected: readonly RejectedSpan[];
+}
+
+export interface RejectedSpan {
+  /** In the batch, from 0. */
+  readonly index: number;
+  readonly span: Span;
+  readonly error: InvalidSpanError;
+}
+
+/** What one flush took out of one segment. Pass the object itself to `done` or `release`. */
+export interface FlushedSegment {
+  /** `span-buf:s:{<project>:<trace>}:<segment id>` */
+  readonly key: string;
+  readonly projectId: string;
+  readonly traceId: string;
+  /** Root id. The root span itself may never have arrived. */
+  readonly segmentId: string;
+  readonly shard: number;
+  /** From 1, rising for the same segment. */
+  readonly generation: number;
+  readonly spanCount: number;
+  /** Of the payloads as received. */
+  readonly payloadBytes: number;
+  readonly reason: SealReason;
+  /** Whether the root span arrived, now or in an earlier generation. */
+  readonly rootSeen: boolean;
+  /** Message time of its first and its last span, Unix seconds. */
+  readonly firstSeconds: number;
+  readonly lastSeconds: number;
+  /**
+   * Builds the messages; at least one, the same each time. Cost: a scan, a hash and a copy of the payloads.
+   * @throws {@link UnreadableSpanError} when a payload in the store is not a JSON object.
+   */
+  messages(): SegmentMessage[];
+}
+
+export interface FlushRequest {
+  /** Message time, Unix seconds: what is due then is flushed. */
+  readonly now: number;
+  /** Which shards; by default every shard that has a queue. */
+  readonly shards?: readonly number[] | undefined;
+  /** Most segments to return; by default all that are due. All of them are in memory at once: set it, or `maxBytes`. */
+  readonly limit?: number | undefined;
+  /** Most payload bytes to return, unless a single segment has more. */
+  readonly maxBytes?: number | undefined;
+  /** Flush what is not due yet, too. */
+  readonly drain?: boolean | undefined;
+}
+
+/**
+ * Assembles spans, in any order, into segments. Any number of buffers, in any number of processes, may work on the same
+ * store. One buffer may be used by several callers at once; batches of the same partition are applied in the order of
+ * the calls.
+ */
+export class SpanBuffer {
+  readonly #store: SegmentStore;
+  readonly #policy: SegmentPolicy;
+  readonly #maxMessageBytes: number;
+  readonly #onLoss: (loss: SpanLoss) => void;
+  readonly #order = new PartitionOrder();
+  readonly #generations = new WeakMap<FlushedSegment, SealedGeneration>();
+
+  /** @throws {@link InvalidBufferOptionsError} that names every option that is wrong. */
+  constructor(store: SegmentStore, options: SpanBufferOptions = {}) {
+    const parsed = optionsSchema.safeParse(options);
+    if (!parsed.success) throw new InvalidBufferOptionsError(`options of SpanBuffer: ${z.prettifyError(parsed.error)}`);
+    const { maxMessageBytes, onLoss, ...policy } = parsed.data;
+    this.#store = store;
+    this.#policy = policy;
+    this.#maxMessageBytes = maxMessageBytes;
+    this.#onLoss = onLoss ?? (() => undefined);
+  }
+
+  /**
+   * Stores a batch and schedules its segments. Once it resolves, every accepted span will come out of a flush, whatever
+   * dies; only then may the Kafka offset move. After an error process the same batch again: what was done is not done
+   * twice, provided the spans have offsets.
+   * @param at - `now` is the batch's message time, Unix seconds; of the oldest message, where they differ.
+   * @throws {@link StoreUnavailableError} when Redis stays away; {@link EarlierBatchFailedError}; both retriable.
+   * @remarks Cost: four round trips, whatever the size of the batch; one write a subsegment, one script call a trace.
+   */
+  async process(spans: readonly Span[], at: { readonly now: number }): Promise<ProcessResult> {
+    checkNow(at.now);
+    const taken: Span[] = [];
+    const rejected: RejectedSpan[] = [];
+    for (const [index, span] of spans.entries()) {
+      const problems = problemsOf(span);
+      if (problems.length === 0) taken.push(span);
+      else rejected.push({ index, span, error: new InvalidSpanError(problems) });
+    }
+    const { additions, repeated } = groupSpans(taken, this.#policy.maxSegmentBytes);
+    const result = await this.#order.run(partitionsOf(taken), () => this.#store.add(additions, this.#policy, at));
+    return { accepted: result.added, replayed: result.replayed + repeated, rejected };
+  }
+
+  /**
+   * Takes what is due. Each segment is the caller's alone until the lease of the store runs out: produce its messages,
+   * then call {@link done}; or {@link release} it.
+   */
+  async flush(at: FlushRequest): Promise<FlushedSegment[]> {
+    checkNow(at.now);
+    const { now, shards, limit = Number.MAX_SAFE_INTEGER, maxBytes, drain = false } = at;
+    for (const [name, value] of Object.entries({ limit, maxBytes: maxBytes ?? 1 })) {
+      if (!Number.isInteger(value) || value < 1)
+        throw new InvalidArgumentError(`${name} must be an integer from 1, got ${value}`);
+    }
+    const generations = await this.#store.claim({
+      now,
+      limit,
+      drain,
+      maxAgeSeconds: this.#policy.maxAgeSeconds,
+      ...(shards && { shards }),
+      ...(maxBytes !== undefined && { maxBytes }),
+    });
+    const contents = await this.#read(generations);
+    const empty: SealedGeneration[] = [];
+    const segments: FlushedSegment[] = [];
+    for (const [i, generation] of generations.entries()) {
+      const spans = contents[i];
+      if (spans && spans.length < generation.spanCount) this.#onLoss(lossOf(generation, spans.length));
+      if (spans && spans.length > 0) segments.push(this.#segment(generation, spans));
+      else empty.push(generation);
+    }
+    // Completed by another flusher, or lost as a whole: only the queue entry is left.
+    if (empty.length > 0) await this.#store.complete(empty);
+    return segments;
+  }
+
+  async #read(generations: readonly SealedGeneration[]): Promise<(StoredSpan[] | undefined)[]> {
+    try {
+      return await this.#store.read(generations);
+    } catch (error) {
+      // Should this fail as well, the leases run out.
+      await this.#store.release(generations).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #segment(generation: SealedGeneration, spans: readonly StoredSpan[]): FlushedSegment {
+    const { projectId, traceId, segmentId } = generation;
+    const segment: FlushedSegment = {
+      key: formatSegmentKey({ projectId, traceId, spanId: segmentId }),
+      projectId,
+      traceId,
+      segmentId,
+      shard: generation.shard,
+      generation: generation.generation,
+      spanCount: spans.length,
+      payloadBytes: generation.payloadBytes,
+      reason: generation.reason,
+      rootSeen: generation.rootSeen,
+      firstSeconds: generation.firstSeconds,
+      lastSeconds: generation.lastSeconds,
+      messages: () => segmentMessages(generation, spans, this.#maxMessageBytes),
+    };
+    this.#generations.set(segment, generation);
+    return segment;
+  }
+
+  /** Forgets segments whose messages the broker has acknowledged. Safe to repeat. */
+  async done(segments: readonly FlushedSegment[]): Promise<void> {
+    await this.#store.complete(segments.map((segment) => this.#generationOf(segment)));
+  }
+
+  /** Gives segments back that were not produced: the next flush returns them, with the same flush ids. */
+  async release(segments: readonly FlushedSegment[]): Promise<void> {
+    await this.#store.release(segments.map((segment) => this.#generationOf(segment)));
+  }
+
+  #generationOf(segment: FlushedSegment): SealedGeneration {
+    const generation = this.#generations.get(segment);
+    if (generation) return generation;
+    throw new InvalidArgumentError(`segment ${segment.key} was not flushed by this buffer`);
+  }
+}
+
+const MAX_OFFSET = 2n ** 63n - 1n;
+const MAX_SOURCE_CHARACTERS = 256;
+
+function problemsOf(span: Span): SpanProblem[] {
+  const problems: SpanProblem[] = [];
+  const check = (holds: boolean, path: string, problem: string): void => {
+    if (!holds) problems.push({ path, problem });
+  };
+  const { partition, offset, source } = span;
+  check(isId('projectId', span.projectId), 'projectId', 'must be 1 to 64 of 0-9 A-Z a-z _ -');
+  check(isId('traceId', span.traceId), 'traceId', 'must be 32 lower-case hex digits');
+  check(isId('spanId', span.spanId), 'spanId', 'must be 16 lower-case hex digits');
+  check(
+    span.parentSpanId === null || isId('spanId', span.parentSpanId),
+    'parentSpanId',
+    'must be 16 lower-case hex digits or null',
+  );
+  check(
+    span.segmentId === null || isId('spanId', span.segmentId),
+    'segmentId',
+    'must be 16 lower-case hex digits or null',
+  );
+  check(typeof span.isSegmentSpan === 'boolean', 'isSegmentSpan', 'must be a boolean');
+  check(
+    Number.isInteger(partition) && partition >= 0 && partition <= MAX_SHARD,
+    'partition',
+    `must be an integer from 0 to ${MAX_SHARD}`,
+  );
+  check(
+    offset === undefined || (typeof offset === 'bigint' && offset >= 0n && offset <= MAX_OFFSET),
+    'offset',
+    'must be a bigint from 0 to 2^63 - 1',
+  );
+  check(
+    source === undefined || (typeof source === 'string' && source.length <= MAX_SOURCE_CHARACTERS),
+    'source',
+    `must be a string of at most ${MAX_SOURCE_CHARACTERS} characters`,
+  );
+  problems.push(...checkPayload(span));
+  return problems;
+}
+
+function partitionsOf(spans: readonly Span[]): string[] {
+  const partitions = new Set<string>();
+  for (const { offset, source, partition } of spans)
+    if (offset !== undefined) partitions.add(`${source ?? ''}/${partition}`);
+  return [...partitions];
+}
+
+function lossOf({ projectId, traceId, segmentId, generation, spanCount }: SealedGeneration, found: number): SpanLoss {
+  return { projectId, traceId, segmentId, generation, spanCount, lostSpanCount: spanCount - found };
+}
+
+function checkNow(now: number): void {
+  if (!Number.isFinite(now)) throw new InvalidArgumentError(`now must be Unix seconds, got ${now}`);
+}

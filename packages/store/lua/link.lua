@@ -1,0 +1,219 @@
+#!lua
+--[[ link: applies one addition to its trace, whole or not at all: finds the segments its subsegments belong to, merges
+segments that turn out to be one, registers members, seals what has reached its size.
+KEYS     1  trace
+ARGV     1  now                 message time, Unix seconds
+         2  ttlSeconds          integer > 0
+         3  rootTimeoutSeconds, 4 timeoutSeconds, 5 maxAgeSeconds   numbers > 0
+         6  maxSegmentBytes     integer > 0
+         7  token               names this call; a repetition of the call has the same one
+         then for each subsegment:
+         1  topId, 2 hasRoot 0|1, 3 shard, 4 entry (a member as in trace.lua), 5 spans, 6 bytes,
+         7  position            field '@<source>/<partition>', or '' without offsets
+         8  minOffset, 9 maxOffset   20 digits, or ''
+         10 span ids            16 hex digits each, concatenated; 1 to 512 in all subsegments together
+RETURNS  { 'PARTIAL', position, offset taken, … }  some subsegments are partly replays; nothing was written
+         { 'APPLIED'|'AGAIN', what … }             AGAIN: this very call had been applied before
+         what:  'L <handle> <list> <shard> <due>'  live: to be scheduled at <due>
+                'S <handle> <list> <shard>'        sealed: to be scheduled at once, then confirmed
+                'A <handle> <list> <shard>'        absorbed: its queue entry is of no use any more
+                'R <index>'                        subsegment, from 0, that was a replay: nothing refers to its payload
+COST     O(spans of the call), one slot; independent of the size of the segments. No other key is touched.
+]]
+--@include trace
+local trace = KEYS[1]
+local now, ttlSeconds = tonumber(ARGV[1]), tonumber(ARGV[2])
+local rootTimeout, timeout, maxAge = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local maxBytes, tokenField = tonumber(ARGV[6]), '!' .. ARGV[7]
+local FIRST, STRIDE = 8, 10
+
+-- One read for all that is named in the call.
+local values = {}
+local wanted, position = { 'n', 'i', 'o', tokenField }, {}
+local function want(field)
+  if values[field] == nil then
+    values[field] = false
+    wanted[#wanted + 1] = field
+  end
+end
+for at = FIRST, #ARGV, STRIDE do
+  if ARGV[at + 6] ~= '' then want(ARGV[at + 6]) end
+  want(ARGV[at])
+  local ids = ARGV[at + 9]
+  for i = 1, #ids, 16 do want(string.sub(ids, i, i + 15)) end
+end
+for i, value in ipairs(redis.call('HMGET', trace, unpack(wanted))) do values[wanted[i]] = value end
+
+local again = values[tokenField]
+local replay, anyNew, partial = {}, false, { 'PARTIAL' }
+for at = FIRST, #ARGV, STRIDE do
+  local taken = values[ARGV[at + 6]]
+  if again or (taken and ARGV[at + 8] <= taken) then
+    replay[at] = true
+  elseif taken and ARGV[at + 7] <= taken then
+    partial[#partial + 1] = ARGV[at + 6]
+    partial[#partial + 1] = taken
+  else
+    anyNew = true
+  end
+end
+if #partial > 1 then return partial end
+
+local writes = {}
+local function lookup(id)
+  if values[id] == nil then values[id] = redis.call('HGET', trace, id) end
+  return values[id]
+end
+local records = {}
+local function find(id)
+  local visited = {}
+  local handle, packed = findHandle(id, lookup, visited)
+  if not handle then return nil end
+  for i = 1, #visited - 1 do
+    values[visited[i]] = handle
+    writes[visited[i]] = handle
+  end
+  if not records[handle] then records[handle] = unpackRecord(packed) end
+  return handle
+end
+
+local waiting = tonumber(values.n or 0)
+local unconfirmed = values.o or ''
+local out = { again and 'AGAIN' or 'APPLIED' }
+local touched = {}
+
+local function absorb(handle, r)
+  out[#out + 1] = 'A ' .. handle .. ' ' .. r.list .. ' ' .. r.shard
+end
+local function append(handle, r, entry)
+  writes[handle .. '.' .. r.list .. '.' .. r.entries] = entry
+  r.entries = r.entries + 1
+end
+local function seal(handle, r)
+  unconfirmed = unconfirmed .. handle .. '.' .. r.list .. '.' .. r.shard .. ';'
+  local field = '#' .. handle .. '.' .. r.list
+  writes[field] = sealRecord(r, 'max-bytes')
+end
+local function fill(r, spans, bytes, first, last)
+  if r.spans == 0 then r.first, r.last = first, last end
+  r.spans, r.bytes = r.spans + spans, r.bytes + bytes
+  r.first, r.last = math.min(r.first, first), math.max(r.last, last)
+end
+
+-- Makes one segment of two: `child` is named after a span whose parent is in `top`. Returns the handle of the union.
+local function unite(top, child)
+  local t, c = records[top], records[child]
+  local winner, loser = top, child
+  if c.rank > t.rank then winner, loser = child, top end
+  local w, l = records[winner], records[loser]
+  if w.rank == l.rank then w.rank = w.rank + 1 end
+  local generation = math.max(t.generation, c.generation)
+  local name, rootSeen = t.name, t.rootSeen
+  local shard = t.spans > 0 and t.shard or c.shard
+  w.name, w.rootSeen, l.name, l.rootSeen, w.generation, l.generation = name, rootSeen, name, rootSeen, generation, generation
+  if t.spans > 0 and c.spans > 0 and t.bytes + c.bytes > maxBytes then
+    local larger = c.bytes > t.bytes and child or top
+    seal(larger, records[larger])
+    w.generation = generation + 1
+  elseif t.spans > 0 and c.spans > 0 then
+    waiting = waiting - 1
+  end
+  if l.spans > 0 then
+    absorb(loser, l)
+    append(winner, w, '>' .. loser .. '.' .. l.list .. '.' .. l.entries)
+    fill(w, l.spans, l.bytes, l.first, l.last)
+  end
+  if w.spans > 0 and w.shard ~= shard then
+    absorb(winner, w)
+    w.shard = shard
+  end
+  values[loser], writes[loser], records[loser] = winner, winner, nil
+  return winner
+end
+
+local fresh = {}
+for at = FIRST, #ARGV, STRIDE do
+  local topId, hasRoot, shard, ids = ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), ARGV[at + 9]
+  if replay[at] then
+    if not again then out[#out + 1] = 'R ' .. (at - FIRST) / STRIDE end
+    for i = 1, #ids, 16 do
+      local handle = find(string.sub(ids, i, i + 15))
+      if handle then touched[handle] = true end
+    end
+  else
+    local handle = find(topId)
+    if not handle then
+      handle = topId
+      records[handle] = { name = topId, rank = 0, shard = shard, list = 1, generation = 1, entries = 0, spans = 0,
+        bytes = 0, first = now, last = now, due = now, rootSeen = false }
+      values[handle] = 'record'
+    end
+    if hasRoot and records[handle].name == topId then records[handle].rootSeen = true end
+    for i = 1, #ids, 16 do
+      local id = string.sub(ids, i, i + 15)
+      local other = find(id)
+      if not other then
+        values[id] = handle
+        fresh[#fresh + 1] = id
+        if records[handle].rank == 0 then records[handle].rank = 1 end
+      elseif other ~= handle and records[other].name == id and not records[other].rootSeen then
+        handle = unite(handle, other)
+      end
+    end
+    local r, spans, bytes = records[handle], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+    if r.spans > 0 and r.bytes + bytes > maxBytes then seal(handle, r) end
+    if r.spans == 0 then
+      waiting = waiting + 1
+      r.shard = shard
+    end
+    append(handle, r, ARGV[at + 3])
+    fill(r, spans, bytes, now, now)
+    if r.bytes >= maxBytes then seal(handle, r) end
+    touched[handle] = true
+    local field, maxOffset = ARGV[at + 6], ARGV[at + 8]
+    if field ~= '' and (not writes[field] or writes[field] < maxOffset) then writes[field] = maxOffset end
+  end
+end
+
+for _, id in ipairs(fresh) do writes[id] = find(id) end
+local live = {}
+for id in pairs(touched) do
+  local handle = find(id)
+  local r = records[handle]
+  if not live[handle] then
+    live[handle] = true
+    if anyNew then
+      if r.spans > 0 then
+        local idle, oldest = r.last + (r.rootSeen and rootTimeout or timeout), r.first + maxAge
+        r.byAge = oldest < idle
+        -- Rounded as it will be when it is read again, so that the queue and the record agree to the last digit.
+        r.due = r.first + millis(math.min(idle, oldest) - r.first) / 1000
+      else
+        r.first, r.last, r.due = now, now, now
+      end
+    end
+    if r.spans > 0 then
+      out[#out + 1] = string.format('L %s %d %d %.17g', handle, r.list, r.shard, r.due)
+    end
+  end
+end
+for handle, list, shard in string.gmatch(unconfirmed, '(%x+)%.(%d+)%.(%d+);') do
+  out[#out + 1] = 'S ' .. handle .. ' ' .. list .. ' ' .. shard
+end
+if not anyNew then return out end
+
+for handle, r in pairs(records) do writes[handle] = packRecord(r) end
+writes.n, writes[tokenField] = waiting, ''
+if unconfirmed ~= (values.o or '') then writes.o = unconfirmed end
+if not values.i then
+  local time = redis.call('TIME')
+  writes.i = time[1] .. string.format('%06d', time[2])
+end
+local fields = {}
+for field, value in pairs(writes) do
+  fields[#fields + 1] = field
+  fields[#fields + 1] = value
+end
+redis.call('HSET', trace, unpack(fields))
+keepFor(trace, ttlSeconds)
+return out

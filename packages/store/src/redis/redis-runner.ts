@@ -1,0 +1,245 @@
+import { hashSlot } from '@spanbuf/keys';
+import type { ChainableCommander, Cluster, Redis } from 'ioredis';
+import { StoreRefusedError, StoreUnavailableError } from '../errors.ts';
+import type { Script } from './script.ts';
+
+/** One command on one slot. Every command the store sends may be sent twice without harm. */
+export interface RedisCommand {
+  /** A key of the slot it belongs to. */
+  readonly key: string;
+  readonly name: string;
+  readonly args: readonly (string | number | Buffer)[];
+  /** Of an EVALSHA: what to load where the node does not know it. */
+  readonly script?: Script;
+}
+
+/** What a command answers: bulk strings as buffers. */
+export type RedisReply = Buffer | number | null | readonly RedisReply[];
+
+export interface RunnerOptions {
+  /** How long to go on trying, milliseconds. Covers a failover with the default node timeout of 15 s. */
+  readonly deadlineMs: number;
+  /** How long one attempt may stay unanswered before the connection counts as lost, milliseconds. */
+  readonly attemptMs: number;
+}
+
+/** An EVALSHA of `script`; its keys all belong to the slot of the first. */
+export function evalsha(
+  script: Script,
+  keys: readonly string[],
+  args: readonly (string | number | Buffer)[],
+): RedisCommand {
+  return { key: keys[0] as string, name: 'evalsha', args: [script.sha1, keys.length, ...keys, ...args], script };
+}
+
+/** Where one command goes next. */
+interface Route {
+  readonly node: Redis;
+  readonly asking: boolean;
+}
+
+type Outcome =
+  | { readonly kind: 'reply'; readonly reply: RedisReply }
+  | { readonly kind: 'again'; readonly error: Error; readonly askNode?: string; readonly pause: boolean }
+  | { readonly kind: 'refused'; readonly error: StoreRefusedError };
+
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 500;
+
+/** Errors that pass by themselves: slots on the move, a failover, a node that starts, a script that runs long. */
+const PASSING = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|LOADING|MASTERDOWN|READONLY|BUSY|NOREPLICAS|UNBLOCKED|NOSCRIPT) ?/;
+
+/**
+ * Sends commands to the nodes that own their slots, one pipeline per node, and repeats those that a moving, failing or
+ * starting node did not take. A plain `Redis` counts as one node that owns every slot.
+ */
+export class RedisRunner {
+  readonly #client: Redis | Cluster;
+  readonly #options: RunnerOptions;
+
+  constructor(client: Redis | Cluster, options: RunnerOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /**
+   * Runs all commands; the replies are in their order, the commands run in no particular one.
+   * @throws {@link StoreUnavailableError} when some have not been answered within the deadline. Some may have taken effect.
+   * @throws {@link StoreRefusedError} when Redis refuses one for a reason that waiting does not mend.
+   */
+  async run(commands: readonly RedisCommand[]): Promise<RedisReply[]> {
+    const replies = new Array<RedisReply>(commands.length);
+    const askNodes = new Map<number, string>();
+    const startedMs = performance.now();
+    let pending = commands.map((_, index) => index);
+    for (let attempt = 0; pending.length > 0; attempt++) {
+      const outcomes = await this.#attempt(commands, pending, askNodes);
+      const refused = outcomes.find((outcome) => outcome?.kind === 'refused');
+      if (refused?.kind === 'refused') throw refused.error;
+      askNodes.clear();
+      let error: Error | undefined;
+      let pause = false;
+      pending = pending.filter((index, i) => {
+        const outcome = outcomes[i] as Outcome;
+        if (outcome.kind === 'reply') {
+          replies[index] = outcome.reply;
+          return false;
+        }
+        if (outcome.kind === 'again') {
+          error = outcome.error;
+          pause ||= outcome.pause;
+          if (outcome.askNode !== undefined) askNodes.set(index, outcome.askNode);
+        }
+        return true;
+      });
+      if (error === undefined) continue;
+      if (performance.now() - startedMs > this.#options.deadlineMs) {
+        throw new StoreUnavailableError(
+          `${pending.length} of ${commands.length} commands were not answered within ${this.#options.deadlineMs} ms: ${error.message}`,
+          { cause: error },
+        );
+      }
+      if (askNodes.size < pending.length) await this.#refreshSlots();
+      if (pause) await sleep(Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16), LONGEST_PAUSE_MS));
+    }
+    return replies;
+  }
+
+  async #attempt(
+    commands: readonly RedisCommand[],
+    pending: readonly number[],
+    askNodes: ReadonlyMap<number, string>,
+  ): Promise<Outcome[]> {
+    const outcomes = new Array<Outcome>(pending.length);
+    const nodeOfSlot = this.#routes();
+    const groups = new Map<Redis, { at: number; command: RedisCommand; asking: boolean }[]>();
+    for (const [at, index] of pending.entries()) {
+      const command = commands[index] as RedisCommand;
+      const askNode = askNodes.get(index);
+      const asked = askNode === undefined ? undefined : this.#nodeByName(askNode);
+      const route: Route | undefined = asked ? { node: asked, asking: true } : nodeOfSlot(hashSlot(command.key));
+      if (route === undefined) {
+        outcomes[at] = { kind: 'again', error: new Error(`no node serves the slot of ${command.key}`), pause: true };
+        continue;
+      }
+      const item = { at, command, asking: route.asking };
+      const group = groups.get(route.node);
+      if (group === undefined) groups.set(route.node, [item]);
+      else group.push(item);
+    }
+    await Promise.all(
+      [...groups].map(async ([node, group]) => {
+        for (const [i, outcome] of (await this.#send(node, group)).entries()) {
+          outcomes[group[i]?.at as number] = outcome;
+        }
+      }),
+    );
+    return outcomes;
+  }
+
+  async #send(node: Redis, group: readonly { command: RedisCommand; asking: boolean }[]): Promise<Outcome[]> {
+    const pipeline: ChainableCommander = node.pipeline();
+    const positions: number[] = [];
+    for (const { command, asking } of group) {
+      if (asking) pipeline.call('asking');
+      positions.push(pipeline.length);
+      pipeline.callBuffer(command.name, ...command.args);
+    }
+    let results: [Error | null, unknown][] | null;
+    try {
+      results = await withTimeout(pipeline.exec(), this.#options.attemptMs);
+    } catch (error) {
+      return group.map(() => ({ kind: 'again', error: error as Error, pause: true }));
+    }
+    const outcomes = positions.map((at) => outcomeOf(results?.[at]));
+    await this.#loadMissing(node, group, outcomes);
+    return outcomes;
+  }
+
+  /** Loads the scripts that this node did not know, so that the next attempt finds them. */
+  async #loadMissing(
+    node: Redis,
+    group: readonly { command: RedisCommand }[],
+    outcomes: readonly Outcome[],
+  ): Promise<void> {
+    const missing = new Set<Script>();
+    for (const [i, outcome] of outcomes.entries()) {
+      const script = group[i]?.command.script;
+      if (script && outcome.kind === 'again' && outcome.error.message.startsWith('NOSCRIPT')) missing.add(script);
+    }
+    if (missing.size === 0) return;
+    const pipeline = node.pipeline();
+    for (const { source } of missing) pipeline.script('LOAD', source);
+    // A failure shows as NOSCRIPT once more, and is tried again like everything else.
+    await withTimeout(pipeline.exec(), this.#options.attemptMs).catch(() => undefined);
+  }
+
+  #routes(): (slot: number) => Route | undefined {
+    const client = this.#client;
+    if (!isCluster(client)) {
+      const route: Route = { node: client, asking: false };
+      return () => route;
+    }
+    const routes = new Map<string, Route>();
+    for (const node of client.nodes('all')) routes.set(nodeName(node), { node, asking: false });
+    return (slot) => routes.get(client.slots[slot]?.[0] ?? '');
+  }
+
+  #nodeByName(name: string): Redis | undefined {
+    if (!isCluster(this.#client)) return undefined;
+    const { natMap } = this.#client.options;
+    const mapped = typeof natMap === 'function' ? natMap(name) : natMap?.[name];
+    const wanted = mapped ? `${mapped.host}:${mapped.port}` : name;
+    return this.#client.nodes('all').find((node) => nodeName(node) === wanted);
+  }
+
+  /** Pipelines of single nodes never make ioredis ask again who owns what. */
+  async #refreshSlots(): Promise<void> {
+    const client = this.#client;
+    if (!isCluster(client)) return;
+    const refreshed = new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
+    await withTimeout(refreshed, this.#options.attemptMs).catch(() => undefined);
+  }
+}
+
+function outcomeOf(result: [Error | null, unknown] | undefined): Outcome {
+  const error = result === undefined ? new Error('no reply') : result[0];
+  if (error === null) return { kind: 'reply', reply: result?.[1] as RedisReply };
+  // Anything but a reply of the server is a lost connection. Whether the command took effect is not known.
+  if (error.name !== 'ReplyError') return { kind: 'again', error, pause: true };
+  const passing = PASSING.exec(error.message)?.[1];
+  if (passing === undefined) {
+    const full = error.message.startsWith('OOM');
+    const message = full ? `Redis is full: ${error.message}` : `Redis refused: ${error.message}`;
+    return { kind: 'refused', error: new StoreRefusedError(message, full, { cause: error }) };
+  }
+  if (passing === 'ASK') {
+    const askNode = error.message.split(' ')[2];
+    if (askNode !== undefined) return { kind: 'again', error, askNode, pause: false };
+  }
+  return { kind: 'again', error, pause: passing !== 'MOVED' && passing !== 'NOSCRIPT' };
+}
+
+function isCluster(client: Redis | Cluster): client is Cluster {
+  return client.isCluster;
+}
+
+function nodeName(node: Redis): string {
+  return `${node.options.host}:${node.options.port}`;
+}
+
+async function withTimeout<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no reply within ${milliseconds} ms`)), milliseconds);
+  });
+  try {
+    return await Promise.race([promise, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

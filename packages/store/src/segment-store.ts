@@ -1,0 +1,132 @@
+import type { TraceRef } from '@spanbuf/keys';
+
+/** One span as a store keeps it. */
+export interface StoredSpan {
+  /** 16 hex digits. */
+  readonly spanId: string;
+  /** Effective parent, 16 hex digits: equal to `spanId` where the span is the root of its segment. */
+  readonly parentId: string;
+  /** Kafka partition, an integer from 0: the shard that queues a segment that starts with this span. */
+  readonly partition: number;
+  /**
+   * Kafka offset, from 0 to 2^63 - 1. A span at or below the highest offset that its trace has taken from the same
+   * `source` and `partition` is a replay. A span without one is never a replay.
+   */
+  readonly offset?: bigint;
+  /**
+   * The log in which `offset` counts, for instance the id of a topic, at most 256 characters; default `''`. A topic that
+   * was deleted and created again needs another source, or its first messages would look like replays.
+   */
+  readonly source?: string;
+  /** As received. */
+  readonly payload: Uint8Array;
+}
+
+/** Spans of one batch known to share a root, all of one source and partition. */
+export interface Subsegment {
+  /** Where the chains of effective parents end, as far as the batch shows. 16 hex digits. */
+  readonly topId: string;
+  /** Whether the span `topId` is among `spans` and is a root, so that the chains end there for good. */
+  readonly hasRoot: boolean;
+  /** In the order of their offsets. Never empty. */
+  readonly spans: readonly StoredSpan[];
+}
+
+/** Most spans of one {@link TraceAddition}: bounds what one script does (512 spans take about 1 ms of Redis). */
+export const MAX_SPANS_PER_ADDITION = 512;
+
+/**
+ * Spans of one trace that are applied together or not at all: 1 to {@link MAX_SPANS_PER_ADDITION}. Of each source and
+ * partition, every offset in an addition is higher than those of the additions of the same trace before it.
+ */
+export interface TraceAddition extends TraceRef {
+  readonly subsegments: readonly Subsegment[];
+}
+
+/** When segments become due and how large they get. Seconds and bytes; all above 0. */
+export interface SegmentPolicy {
+  /** Quiet time after which a segment whose root was seen is due. */
+  readonly rootTimeoutSeconds: number;
+  /** Quiet time after which a segment whose root was not seen is due. */
+  readonly timeoutSeconds: number;
+  /** Longest time from a generation's first span until it is due; three times that in wall time, as a backstop. */
+  readonly maxAgeSeconds: number;
+  /** Payload bytes at which a generation is sealed. Only a generation of a single subsegment may exceed it. */
+  readonly maxSegmentBytes: number;
+}
+
+export interface AddResult {
+  /** Spans that were not there before. */
+  readonly added: number;
+  /** Spans left out because their position had been taken already. */
+  readonly replayed: number;
+}
+
+/** Why a generation was sealed. */
+export type SealReason = 'root-idle' | 'idle' | 'max-age' | 'max-bytes' | 'drain';
+
+export interface ClaimQuery {
+  /** Message time, Unix seconds: what is due at that moment or before is claimed. */
+  readonly now: number;
+  /** Which shards; by default every shard that has a queue. */
+  readonly shards?: readonly number[];
+  /** Most generations to return, from 1. Split evenly between the shards as far as they have any. */
+  readonly limit: number;
+  /** Stop claiming once the payloads of what is claimed add up to this many bytes. At least one is returned. */
+  readonly maxBytes?: number;
+  /** Seal what is not due yet, too. */
+  readonly drain?: boolean;
+  /** As in {@link SegmentPolicy}: the backstop of what has to be queued again. */
+  readonly maxAgeSeconds: number;
+}
+
+/** What one flush takes out of a segment. Immutable: spans that come later belong to the next generation. */
+export interface SealedGeneration extends TraceRef {
+  /** Root id of the segment, 16 hex digits. The root span itself may never have arrived. */
+  readonly segmentId: string;
+  /** From 1, rising for the same segment. */
+  readonly generation: number;
+  readonly shard: number;
+  readonly spanCount: number;
+  /** Sum of the payloads as received. */
+  readonly payloadBytes: number;
+  readonly reason: SealReason;
+  /** Whether the root span arrived, in this generation or in an earlier one. */
+  readonly rootSeen: boolean;
+  /** Message time of its first and of its last span, Unix seconds. */
+  readonly firstSeconds: number;
+  readonly lastSeconds: number;
+  /** How the adapter finds it again. Opaque: pass the object back as it came. */
+  readonly claim: object;
+}
+
+/**
+ * Where segments live until they are flushed. `segmentStoreContract` of `@spanbuf/store/testing` is its meaning in code.
+ *
+ * Every call may be repeated after an error: nothing is lost, and what was done already is not done twice.
+ * @throws {@link StoreUnavailableError} when Redis does not answer in time. Retriable.
+ */
+export interface SegmentStore {
+  /**
+   * Stores spans and schedules their segments. Additions of the same trace are applied in their order. When it resolves,
+   * everything is stored and queued; when it rejects, any part of it may be, and adding the same spans again completes
+   * it (spans with an offset then count as replayed, not twice).
+   * @param at - `now` is message time, Unix seconds.
+   */
+  add(additions: readonly TraceAddition[], policy: SegmentPolicy, at: { readonly now: number }): Promise<AddResult>;
+
+  /** Takes due segments, seals them and leases them to the caller. Nobody else gets them until the lease runs out. */
+  claim(query: ClaimQuery): Promise<SealedGeneration[]>;
+
+  /**
+   * The spans of sealed generations, in an order that says nothing. `undefined` where another flusher has completed the
+   * generation meanwhile. Fewer than `spanCount` where Redis lost payloads.
+   */
+  read(generations: readonly SealedGeneration[]): Promise<(StoredSpan[] | undefined)[]>;
+
+  /** Forgets sealed generations: they have been produced. Safe to repeat, also for one that others completed. */
+  complete(generations: readonly SealedGeneration[]): Promise<void>;
+
+  /** Gives sealed generations back at once. Without effect on one whose lease has passed to somebody else. */
+  release(generations: readonly SealedGeneration[]): Promise<void>;
+}

@@ -1,0 +1,1 @@
+export { type ContractOptions, segmentStoreContract } from './segment-store-contract.ts';

@@ -1,0 +1,476 @@
+import { randomBytes } from 'node:crypto';
+import { expect, it, vi } from 'vitest';
+import type {
+  ClaimQuery,
+  SealedGeneration,
+  SegmentPolicy,
+  SegmentStore,
+  StoredSpan,
+  Subsegment,
+  TraceAddition,
+} from '../segment-store.ts';
+
+/** What a test asks of the store it opens. */
+export interface ContractOptions {
+  readonly dedupeWindowSeconds?: number;
+  readonly leaseSeconds?: number;
+}
+
+const POLICY: SegmentPolicy = {
+  rootTimeoutSeconds: 10,
+  timeoutSeconds: 60,
+  maxAgeSeconds: 600,
+  maxSegmentBytes: 1_000_000,
+};
+
+/** Message time at which the tests begin, Unix seconds. */
+const T0 = 1_700_000_000;
+
+/**
+ * What every {@link SegmentStore} must do, as vitest tests: call it inside a `describe`.
+ * @param open - Gives an empty store with these options, and sees to it that it is closed when the test ends.
+ */
+export function segmentStoreContract(open: (options: ContractOptions) => SegmentStore | Promise<SegmentStore>): void {
+  /** A store with one trace, and calls that leave out what most tests do not care about. */
+  const begin = async (options: ContractOptions = {}) => {
+    const store = await open(options);
+    const trace = aTrace();
+    return {
+      store,
+      trace,
+      add: (subsegments: Subsegment[], now = T0, policy: Partial<SegmentPolicy> = {}) =>
+        store.add([{ ...trace, subsegments }], { ...POLICY, ...policy }, { now }),
+      claim: (now: number, query: Partial<ClaimQuery> = {}) => claimAll(store, now, query),
+    };
+  };
+
+  it('hands out what it was given, with the facts about it', async () => {
+    const { store, trace, add, claim } = await begin();
+    const spans = [aSpan('a1', 'a1', { offset: 7n }), aSpan('a2', 'a1', { offset: 9n, payload: 'x'.repeat(5_000) })];
+    expect(await add([subsegment('a1', spans, true)])).toEqual({ added: 2, replayed: 0 });
+    await add([subsegment('a1', [aSpan('a3', 'a1', { offset: 10n })])], T0 + 3);
+
+    const [generation, ...others] = await claim(T0 + 13);
+    expect(others).toEqual([]);
+    expect(generation).toMatchObject({
+      ...trace,
+      segmentId: id('a1'),
+      generation: 1,
+      shard: 0,
+      spanCount: 3,
+      payloadBytes: 5_002,
+      reason: 'root-idle',
+      rootSeen: true,
+      firstSeconds: T0,
+      lastSeconds: T0 + 3,
+    });
+    const found = sorted(await spansOf(store, generation));
+    expect(found).toEqual([...spans, aSpan('a3', 'a1', { offset: 10n })].map(comparable));
+  });
+
+  it('joins children to a parent that arrives after them', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('c', [aSpan('d', 'c')])]);
+    await add([subsegment('b', [aSpan('c', 'b')])]);
+    await add([subsegment('a', [aSpan('b', 'a')])]);
+    await add([subsegment('a', [aSpan('a', 'a')], true)]);
+    expect((await claim(T0 + 10)).map(({ segmentId, spanCount }) => [segmentId, spanCount])).toEqual([[id('a'), 4]]);
+  });
+
+  it('makes one segment of two that each have many members', async () => {
+    const { store, add, claim } = await begin();
+    const children = (first: number, parent: string) =>
+      Array.from({ length: 700 }, (_, i) => subsegment(parent, [aSpan((first + i).toString(16), parent)]));
+    await add(children(0x1000, 'b').slice(0, 500));
+    await add(children(0x1000, 'b').slice(500));
+    await add(children(0x2000, 'a').slice(0, 500));
+    await add(children(0x2000, 'a').slice(500));
+    await add([subsegment('a', [aSpan('b', 'a'), aSpan('a', 'a')], true)]);
+    const [generation, ...others] = await claim(T0 + 10);
+    expect(others).toEqual([]);
+    expect(generation?.spanCount).toBe(1_402);
+    expect(new Set((await spansOf(store, generation)).map(({ spanId }) => spanId)).size).toBe(1_402);
+    await store.complete([generation as SealedGeneration]);
+    expect(await claim(T0 + 1_000_000)).toEqual([]);
+  });
+
+  it('keeps a chain of 300 spans together that arrives leaf first', async () => {
+    const { add, claim } = await begin();
+    for (let i = 300; i > 1; i--) await add([subsegment(hex(i - 1), [aSpan(hex(i), hex(i - 1))])]);
+    await add([subsegment(hex(1), [aSpan(hex(1), hex(1))], true)]);
+    // A late child of the leaf still finds the root.
+    await add([subsegment(hex(300), [aSpan('eee', hex(300))])]);
+    expect((await claim(T0 + 10)).map(({ segmentId, spanCount }) => [segmentId, spanCount])).toEqual([
+      [id(hex(1)), 301],
+    ]);
+  });
+
+  it('is due a short while after the last span once the root was seen, a long while before', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('a', [aSpan('b', 'a')])]);
+    expect(await claim(T0 + 59.9)).toEqual([]);
+    await add([subsegment('a', [aSpan('c', 'a')])], T0 + 40);
+    expect(await claim(T0 + 60)).toEqual([]);
+    await add([subsegment('a', [aSpan('a', 'a')], true)], T0 + 45);
+    expect(await claim(T0 + 54.9)).toEqual([]);
+    expect((await claim(T0 + 55)).map(({ reason }) => reason)).toEqual(['root-idle']);
+  });
+
+  it('is due after the long while when the root stays away', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('a', [aSpan('b', 'a')])]);
+    expect((await claim(T0 + 60)).map(({ reason, rootSeen }) => [reason, rootSeen])).toEqual([['idle', false]]);
+  });
+
+  it('is due at its greatest age, however steadily spans arrive', async () => {
+    const { add, claim } = await begin();
+    for (let second = 0; second < 600; second += 50)
+      await add([subsegment('a', [aSpan(hex(second + 1), 'a')])], T0 + second);
+    expect(await claim(T0 + 599.9)).toEqual([]);
+    expect((await claim(T0 + 600)).map(({ reason }) => reason)).toEqual(['max-age']);
+  });
+
+  it('does not come out earlier for a span whose time is behind', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('a', [aSpan('b', 'a')])], T0 + 100);
+    await add([subsegment('a', [aSpan('c', 'a')])], T0);
+    expect(await claim(T0 + 159.9)).toEqual([]);
+    expect(await claim(T0 + 160)).toHaveLength(1);
+  });
+
+  it('gives up waiting for a message time that stands still', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('a', [aSpan('b', 'a')])], T0, { maxAgeSeconds: 0.1 });
+    const [generation] = await vi.waitFor(
+      async () => {
+        const generations = await claim(0);
+        expect(generations).toHaveLength(1);
+        return generations;
+      },
+      { timeout: 10_000 },
+    );
+    expect(generation).toMatchObject({ reason: 'max-age', spanCount: 1 });
+  });
+
+  it('seals what is not due when it is drained', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('a', [aSpan('b', 'a')])]);
+    expect((await claim(T0, { drain: true })).map(({ reason }) => reason)).toEqual(['drain']);
+  });
+
+  it('keeps projects apart that share a trace and its ids', async () => {
+    const { store } = await begin();
+    const one = aTrace();
+    const two = { ...one, projectId: `${one.projectId}x` };
+    const addition = (trace: typeof one): TraceAddition => ({
+      ...trace,
+      subsegments: [subsegment('a', [aSpan('b', 'a')])],
+    });
+    await store.add([addition(one), addition(two)], POLICY, { now: T0 });
+    const generations = await claimAll(store, T0 + 60);
+    expect(generations.map(({ projectId, spanCount }) => [projectId, spanCount]).sort()).toEqual([
+      [one.projectId, 1],
+      [two.projectId, 1],
+    ]);
+  });
+
+  it('keeps segments of one trace apart whose roots differ', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('a', [aSpan('a', 'a')], true), subsegment('b', [aSpan('b', 'b'), aSpan('c', 'b')], true)]);
+    const generations = await claim(T0 + 10);
+    expect(generations.map(({ segmentId, spanCount }) => [segmentId, spanCount]).sort()).toEqual([
+      [id('a'), 1],
+      [id('b'), 2],
+    ]);
+  });
+
+  it('queues a segment in the shard where it began, and in one shard only', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('b', [aSpan('c', 'b', { partition: 3 })])]);
+    await add([subsegment('a', [aSpan('a', 'a', { partition: 7 })], true)]);
+    await add([subsegment('a', [aSpan('b', 'a', { partition: 7 })])]);
+    expect(await claim(T0 + 100, { shards: [3] })).toEqual([]);
+    const generations = await claim(T0 + 100, { shards: [7] });
+    expect(generations.map(({ shard, spanCount }) => [shard, spanCount])).toEqual([[7, 3]]);
+    expect(await claim(T0 + 100)).toEqual([]);
+  });
+
+  it('finds by itself which shards have something', async () => {
+    const { store } = await begin();
+    const additions = [2, 5, 11].map((partition) => ({
+      ...aTrace(),
+      subsegments: [subsegment('a', [aSpan('a', 'a', { partition })], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    expect((await claimAll(store, T0 + 10)).map(({ shard }) => shard).sort((a, b) => a - b)).toEqual([2, 5, 11]);
+  });
+
+  it('returns no more generations than asked for, and the others later', async () => {
+    const { store } = await begin();
+    const additions = Array.from({ length: 25 }, (_, i) => ({
+      ...aTrace(),
+      subsegments: [subsegment('a', [aSpan('a', 'a', { partition: i % 3 })], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    const traces = new Set<string>();
+    for (const expected of [10, 10, 5, 0]) {
+      const generations = await claimAll(store, T0 + 10, { limit: 10 });
+      expect(generations).toHaveLength(expected);
+      for (const { traceId } of generations) traces.add(traceId);
+    }
+    expect(traces.size).toBe(25);
+  });
+
+  it('stops at a number of bytes, and gives the others back', async () => {
+    const { store } = await begin();
+    const additions = Array.from({ length: 9 }, () => ({
+      ...aTrace(),
+      subsegments: [subsegment('a', [aSpan('a', 'a', { payload: 'x'.repeat(1_000) })], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    expect(await claimAll(store, T0 + 10, { maxBytes: 3_500 })).toHaveLength(3);
+    expect(await claimAll(store, T0 + 10, { maxBytes: 10 })).toHaveLength(1);
+    expect(await claimAll(store, T0 + 10)).toHaveLength(5);
+  });
+
+  it('gives a generation to one of many who ask at once', async () => {
+    const { store } = await begin();
+    const additions = Array.from({ length: 40 }, () => ({
+      ...aTrace(),
+      subsegments: [subsegment('a', [aSpan('a', 'a')], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    const claims = await Promise.all(Array.from({ length: 8 }, () => claimAll(store, T0 + 10, { limit: 15 })));
+    const traces = claims.flat().map(({ traceId }) => traceId);
+    expect(traces).toHaveLength(40);
+    expect(new Set(traces).size).toBe(40);
+  });
+
+  it('passes a generation on, unchanged, when its lease has run out', async () => {
+    const { store, add, claim } = await begin({ leaseSeconds: 0.2 });
+    await add([subsegment('a', [aSpan('a', 'a'), aSpan('b', 'a')], true)]);
+    const [first] = await claim(T0 + 10);
+    expect(await claim(T0 + 10)).toEqual([]);
+    await add([subsegment('a', [aSpan('c', 'a')])], T0 + 11);
+    const [second] = await vi.waitFor(async () => {
+      const generations = await claim(T0 + 11);
+      expect(generations).toHaveLength(1);
+      return generations;
+    });
+    expect({ ...second, claim: null }).toEqual({ ...first, claim: null });
+    expect(sorted(await spansOf(store, second))).toEqual(sorted(await spansOf(store, first)));
+    await store.complete([second as SealedGeneration]);
+    expect(await store.read([first as SealedGeneration])).toEqual([undefined]);
+    await store.complete([first as SealedGeneration]);
+    expect((await claim(T0 + 21)).map(({ generation, spanCount }) => [generation, spanCount])).toEqual([[2, 1]]);
+  });
+
+  it('takes back what was released, and hands it out again at once', async () => {
+    const { store, add, claim } = await begin();
+    await add([subsegment('a', [aSpan('a', 'a')], true)]);
+    const [first] = await claim(T0 + 10);
+    await store.release([first as SealedGeneration]);
+    const [second] = await claim(T0 + 10);
+    expect({ ...second, claim: null }).toEqual({ ...first, claim: null });
+    // The first lease is over: giving it back again takes nothing from whoever has it now.
+    await store.release([first as SealedGeneration]);
+    expect(await claim(T0 + 10)).toEqual([]);
+  });
+
+  it('forgets what was completed, however often it is told', async () => {
+    const { store, add, claim } = await begin();
+    await add([subsegment('a', [aSpan('a', 'a')], true)]);
+    const generations = await claim(T0 + 10);
+    await store.complete(generations);
+    await store.complete(generations);
+    expect(await store.read(generations)).toEqual([undefined]);
+    expect(await claim(T0 + 1_000_000)).toEqual([]);
+  });
+
+  it('puts what arrives while a generation is out into the next one', async () => {
+    const { store, add, claim } = await begin();
+    await add([subsegment('a', [aSpan('a', 'a'), aSpan('b', 'a')], true)]);
+    const [first] = await claim(T0 + 10);
+    await add([subsegment('b', [aSpan('c', 'b')])], T0 + 11);
+    expect(await spansOf(store, first)).toHaveLength(2);
+    const [second] = await claim(T0 + 21);
+    expect(second).toMatchObject({
+      segmentId: id('a'),
+      generation: 2,
+      spanCount: 1,
+      rootSeen: true,
+      reason: 'root-idle',
+    });
+    await store.complete([first as SealedGeneration]);
+    expect((await spansOf(store, second)).map(({ spanId }) => spanId)).toEqual([id('c')]);
+  });
+
+  it('finds the segment of a late span deep below the root, long after it was completed', async () => {
+    const { store, add, claim } = await begin();
+    await add([subsegment('a', [aSpan('a', 'a'), aSpan('b', 'a'), aSpan('c', 'b'), aSpan('d', 'c')], true)]);
+    await store.complete(await claim(T0 + 10));
+    await add([subsegment('d', [aSpan('e', 'd')])], T0 + 20);
+    const [late] = await claim(T0 + 30);
+    expect(late).toMatchObject({ segmentId: id('a'), generation: 2, spanCount: 1 });
+    await store.complete([late as SealedGeneration]);
+    await add([subsegment('e', [aSpan('f', 'e')])], T0 + 40);
+    expect(await claim(T0 + 50)).toMatchObject([{ segmentId: id('a'), generation: 3 }]);
+  });
+
+  it('takes a position once, however the batches are cut', async () => {
+    const { store, add, claim } = await begin();
+    const spans = Array.from({ length: 6 }, (_, i) => aSpan(hex(i + 1), hex(i || 1), { offset: BigInt(i) }));
+    await add([subsegment(hex(1), spans.slice(0, 4), true)]);
+    expect(await add([subsegment(hex(1), spans.slice(0, 3), true)])).toEqual({ added: 0, replayed: 3 });
+    expect(await add([subsegment(hex(2), spans.slice(2, 6))])).toEqual({ added: 2, replayed: 2 });
+    const generations = await claim(T0 + 10);
+    expect(generations.map(({ spanCount }) => spanCount)).toEqual([6]);
+    expect(await spansOf(store, generations[0])).toHaveLength(6);
+    await store.complete(generations);
+    expect(await add([subsegment(hex(1), spans, true)])).toEqual({ added: 0, replayed: 6 });
+    expect(await claim(T0 + 1_000_000)).toEqual([]);
+  });
+
+  it('keeps two messages that carry the same span id', async () => {
+    const { store, add, claim } = await begin();
+    await add([subsegment('a', [aSpan('b', 'a', { offset: 1n, payload: '1' })])]);
+    await add([subsegment('a', [aSpan('b', 'a', { offset: 2n, payload: '2' })])]);
+    await add([subsegment('a', [aSpan('b', 'a', { payload: '3' }), aSpan('b', 'a', { payload: '3' })])]);
+    const [generation] = await claim(T0 + 60);
+    expect((await spansOf(store, generation)).map(({ payload }) => String(payload)).sort()).toEqual([
+      '1',
+      '2',
+      '3',
+      '3',
+    ]);
+  });
+
+  it('compares positions of the same source and partition only', async () => {
+    const { add, claim } = await begin();
+    await add([subsegment('a', [aSpan('b', 'a', { offset: 5n })])]);
+    await add([subsegment('a', [aSpan('c', 'a', { offset: 5n, partition: 1 })])]);
+    await add([subsegment('a', [aSpan('d', 'a', { offset: 5n, source: 'another' })])]);
+    await add([subsegment('a', [aSpan('e', 'a', { offset: 2n ** 63n - 1n })])]);
+    expect(await add([subsegment('a', [aSpan('f', 'a', { offset: 2n ** 62n })])])).toEqual({ added: 0, replayed: 1 });
+    expect((await claim(T0 + 60)).map(({ spanCount }) => spanCount)).toEqual([4]);
+  });
+
+  it('applies the additions of a trace in their order', async () => {
+    const { store, trace, claim } = await begin();
+    const additions = Array.from({ length: 5 }, (_, i) => ({
+      ...trace,
+      subsegments: [subsegment('a', [aSpan(hex(i + 1), 'a', { offset: BigInt(i) })])],
+    }));
+    expect(await store.add(additions, POLICY, { now: T0 })).toEqual({ added: 5, replayed: 0 });
+    expect((await claim(T0 + 60)).map(({ spanCount }) => spanCount)).toEqual([5]);
+  });
+
+  it('seals a segment before it grows beyond its size, and lets the rest follow', async () => {
+    const { store, add, claim } = await begin();
+    const payload = 'x'.repeat(400);
+    const pieces = Array.from({ length: 7 }, (_, i) => subsegment('a', [aSpan(hex(i + 1), 'a', { payload })]));
+    await add(pieces, T0, { maxSegmentBytes: 1_000 });
+    await add([subsegment('a', [aSpan('99', 'a', { payload: 'y'.repeat(5_000) })])], T0, { maxSegmentBytes: 1_000 });
+    const full = await claim(T0);
+    expect(full.map(({ reason }) => reason)).toEqual(Array.from({ length: 5 }, () => 'max-bytes'));
+    const generations = full.map(({ generation }) => generation).sort((a, b) => a - b);
+    expect(generations).toEqual([1, 2, 3, 4, 5]);
+    for (const { payloadBytes, spanCount } of full) expect(spanCount === 1 || payloadBytes <= 1_000).toBe(true);
+    await add([subsegment('a', [aSpan('aa', 'a', { payload })])], T0, { maxSegmentBytes: 1_000 });
+    const rest = await claim(T0 + 60);
+    expect(new Set([...full, ...rest].map(({ segmentId }) => segmentId))).toEqual(new Set([id('a')]));
+    const spans = await store.read([...full, ...rest]);
+    expect(spans.flat()).toHaveLength(9);
+  });
+
+  it('does not make one generation of two that are too large together', async () => {
+    const { add, claim } = await begin();
+    const limits = { maxSegmentBytes: 1_000 };
+    await add([subsegment('b', [aSpan('c', 'b', { payload: 'x'.repeat(700) })])], T0, limits);
+    await add([subsegment('a', [aSpan('d', 'a', { payload: 'x'.repeat(600) })])], T0, limits);
+    await add([subsegment('a', [aSpan('b', 'a')])], T0, limits);
+    const generations = await claim(T0 + 60);
+    expect(generations.map(({ segmentId, payloadBytes }) => [segmentId, payloadBytes]).sort()).toEqual([
+      [id('a'), 601],
+      [id('a'), 700],
+    ]);
+    expect(generations.map(({ generation }) => generation).sort()).toEqual([1, 2]);
+  });
+
+  it('counts generations on when two segments that were flushed before become one', async () => {
+    const { store, add, claim } = await begin();
+    for (const child of ['c', 'd', 'e']) {
+      await add([subsegment('b', [aSpan(child, 'b')])]);
+      await store.complete(await claim(T0 + 60));
+    }
+    await add([subsegment('a', [aSpan('f', 'a')])]);
+    await store.complete(await claim(T0 + 60));
+    await add([subsegment('a', [aSpan('b', 'a')])]);
+    await add([subsegment('d', [aSpan('9', 'd')])]);
+    const [last] = await claim(T0 + 60);
+    expect(last).toMatchObject({ segmentId: id('a'), spanCount: 2, generation: 4 });
+  });
+
+  it('keeps every span of a circle, and of a span with two parents', async () => {
+    const { store, add, claim } = await begin();
+    await add([subsegment('b', [aSpan('a', 'b')])]);
+    await add([subsegment('c', [aSpan('b', 'c')])]);
+    await add([subsegment('a', [aSpan('c', 'a')])]);
+    await add([subsegment('e', [aSpan('d', 'e')])]);
+    await add([subsegment('f', [aSpan('d', 'f')])]);
+    const generations = await claim(T0 + 60);
+    expect(generations.map(({ spanCount }) => spanCount).sort()).toEqual([1, 1, 3]);
+    expect((await store.read(generations)).flat()).toHaveLength(5);
+  });
+
+  it('knows nothing of a trace any more when the dedupe window is over', async () => {
+    const { store, add, claim } = await begin({ dedupeWindowSeconds: 0 });
+    await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)]);
+    await store.complete(await claim(T0 + 10));
+    expect(await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)])).toEqual({ added: 1, replayed: 0 });
+    expect(await claim(T0 + 10)).toMatchObject([{ generation: 1 }]);
+  });
+}
+
+function aTrace(): { projectId: string; traceId: string } {
+  return { projectId: '1', traceId: randomBytes(16).toString('hex') };
+}
+
+/** A span id with these last digits. */
+function id(digits: string): string {
+  return digits.padStart(16, '0');
+}
+
+function hex(number: number): string {
+  return number.toString(16);
+}
+
+function aSpan(
+  spanId: string,
+  parentId: string,
+  more: { offset?: bigint; partition?: number; source?: string; payload?: string } = {},
+): StoredSpan {
+  const { payload = 'p', partition = 0, ...rest } = more;
+  return { spanId: id(spanId), parentId: id(parentId), partition, payload: Buffer.from(payload), ...rest };
+}
+
+function subsegment(topId: string, spans: readonly StoredSpan[], hasRoot = false): Subsegment {
+  return { topId: id(topId), hasRoot, spans };
+}
+
+function claimAll(store: SegmentStore, now: number, query: Partial<ClaimQuery> = {}): Promise<SealedGeneration[]> {
+  return store.claim({ now, limit: 1_000, maxAgeSeconds: POLICY.maxAgeSeconds, ...query });
+}
+
+async function spansOf(store: SegmentStore, generation: SealedGeneration | undefined): Promise<StoredSpan[]> {
+  const [spans] = await store.read([generation as SealedGeneration]);
+  return spans as StoredSpan[];
+}
+
+function sorted(spans: readonly StoredSpan[]): object[] {
+  return spans.map(comparable).sort((a, b) => (a.spanId < b.spanId ? -1 : 1));
+}
+
+function comparable({ payload, ...span }: StoredSpan): { spanId: string; payload: string } {
+  return { ...span, payload: String(payload) };
+}

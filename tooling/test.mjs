@@ -1,0 +1,96 @@
+/**
+ * `npm test [-- vitest filters]`: everything that has to hold before a change is merged. Runs every step even when one
+ * before it failed, then prints one line per step and, last, how many tests passed and failed.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CommandError, install, ROOT, run } from './toolchain.mjs';
+
+const scratch = mkdtempSync(join(tmpdir(), 'spanbuf-test-'));
+const report = join(scratch, 'vitest.json');
+/** @type {{ name: string, ok: boolean, seconds: number }[]} */
+const done = [];
+
+/**
+ * @param {string} name
+ * @param {() => void} action
+ */
+function step(name, action) {
+  const start = performance.now();
+  let ok = true;
+  console.log(`== ${name}`);
+  try {
+    action();
+  } catch (error) {
+    ok = false;
+    console.error(error instanceof CommandError ? error.message : error);
+  }
+  done.push({ name, ok, seconds: (performance.now() - start) / 1000 });
+  return ok;
+}
+
+/** @type {NodeJS.ProcessEnv} */
+let env = process.env;
+const prepared = step('install', () => {
+  env = install();
+});
+if (prepared) {
+  step('redis-server', ensureRedisServer);
+  step('biome check', () => run('biome', ['check', '--error-on-warnings', '--max-diagnostics=100', '.'], { env }));
+  step('layering', () => run('turbo', ['boundaries'], { env }));
+  step('build', () => run('turbo', ['run', 'build', '--output-logs=errors-only'], { env }));
+  step('types of tests, tooling and bench', () => run('tsc', ['-p', 'tsconfig.test.json'], { env }));
+  step('vitest', () => {
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+    run('vitest', ['run', ...reporters, ...process.argv.slice(2)], { env, show: true });
+  });
+}
+
+console.log();
+for (const { name, ok, seconds } of done) {
+  console.log(`${ok ? 'ok    ' : 'FAILED'} ${name.padEnd(36)} ${seconds.toFixed(1).padStart(6)} s`);
+}
+const { passed, failed } = vitestCounts();
+console.log(`${passed} passed, ${failed} failed`);
+rmSync(scratch, { recursive: true, force: true });
+process.exitCode = failed === 0 && done.every(({ ok }) => ok) ? 0 : 1;
+
+/** A file that could not even be loaded counts as one failure; it has no tests that could. */
+function vitestCounts() {
+  if (!existsSync(report)) return { passed: 0, failed: 0 };
+  const { numPassedTests, numFailedTests, testResults } = JSON.parse(readFileSync(report, 'utf8'));
+  const unloadable = testResults.filter(
+    (/** @type {{ status: string, assertionResults: { status: string }[] }} */ file) =>
+      file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed'),
+  );
+  return { passed: numPassedTests, failed: numFailedTests + unloadable.length };
+}
+
+/** The tests start their own servers; they only need the program. Installs Debian's where it is missing. */
+function ensureRedisServer() {
+  if (isOnPath('redis-server')) return;
+  if (process.getuid?.() !== 0 || !isOnPath('apt-get')) {
+    throw new CommandError('The tests need redis-server 7 or newer on PATH. On Debian: apt-get install redis-server');
+  }
+  // Debian asks this file whether a package may start its service; 101 means no.
+  const policy = '/usr/sbin/policy-rc.d';
+  const ours = !existsSync(policy);
+  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    const apt = { env: { ...env, DEBIAN_FRONTEND: 'noninteractive' } };
+    run('apt-get', ['update'], apt);
+    run('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], apt);
+    // Nor at the next boot. Fails where no systemd runs, and then there is nothing to switch off.
+    spawnSync('systemctl', ['disable', 'redis-server'], { stdio: 'ignore' });
+    if (!isOnPath('redis-server')) throw new CommandError('redis-server was installed and is still not on PATH.');
+  } finally {
+    if (ours) rmSync(policy, { force: true });
+  }
+}
+
+/** @param {string} program */
+function isOnPath(program) {
+  return spawnSync('sh', ['-c', 'command -v "$0"', program], { env, cwd: ROOT }).status === 0;
+}
