@@ -1,0 +1,97 @@
+import { randomBytes, randomInt } from 'node:crypto';
+import { createRedisStore, LAYOUTS, type LayoutName, type SegmentStore } from '@spanbuf/store';
+import { Cluster, Redis } from 'ioredis';
+import { afterAll, inject } from 'vitest';
+import type { FlushedSegment, Span } from '../src/index.ts';
+
+/** Message time at which the tests begin, Unix seconds. */
+export const T0 = 1_700_000_000;
+
+export type Topology = 'one node' | 'a three-node cluster';
+
+/** Every layout on every topology, as rows for `describe.each`. */
+export const REDIS_KINDS = LAYOUTS.flatMap((layout) =>
+  (['one node', 'a three-node cluster'] as const).map((topology) => ({ layout, topology })),
+);
+
+/** A client of the run's own Redis, closed after the tests of the file. */
+export async function connect(topology: Topology): Promise<Redis | Cluster> {
+  const client =
+    topology === 'one node' ? new Redis(inject('redisUrl')) : new Cluster(seedsOf(inject('redisClusterUrl')));
+  afterAll(() => client.disconnect());
+  if (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve));
+  return client;
+}
+
+function seedsOf(url: string): { host: string; port: number }[] {
+  const seeds = url.replace('redis-cluster://', '').split(',');
+  return seeds.map((seed) => ({ host: seed.split(':')[0] as string, port: Number(seed.split(':')[1]) }));
+}
+
+/** An empty store: its queues are in a slice of their own. */
+export function openStore(client: Redis | Cluster, layout: LayoutName, sliceId = aSlice()): SegmentStore {
+  return createRedisStore(client, { layout, sliceId });
+}
+
+export function aSlice(): number {
+  return randomInt(1, 2 ** 24);
+}
+
+export function aTraceId(): string {
+  return randomBytes(16).toString('hex');
+}
+
+/** A span id with these last digits. */
+export function id(digits: string | number): string {
+  return (typeof digits === 'number' ? digits.toString(16) : digits).padStart(16, '0');
+}
+
+/** A span of `traceId`; without a parent it is a root. */
+export function aSpan(traceId: string, spanId: string, parentSpanId: string | null, more: Partial<Span> = {}): Span {
+  return {
+    projectId: '1',
+    traceId,
+    spanId,
+    parentSpanId,
+    segmentId: null,
+    isSegmentSpan: parentSpanId === null,
+    payload: Buffer.from(JSON.stringify({ span_id: spanId })),
+    partition: 0,
+    ...more,
+  };
+}
+
+/** What a consumer of the output topic sees of a segment. */
+export interface SpanSeen {
+  readonly span_id: string;
+  readonly is_segment: boolean;
+  readonly attributes: { readonly 'sentry.segment.id': { readonly type: string; readonly value: string } };
+}
+
+export function spansIn(segment: FlushedSegment): SpanSeen[] {
+  return segment.messages().flatMap(({ value }) => (JSON.parse(String(value)) as { spans: SpanSeen[] }).spans);
+}
+
+export function idsIn(segment: FlushedSegment): string[] {
+  return spansIn(segment)
+    .map(({ span_id }) => span_id)
+    .sort();
+}
+
+/** All orders of the items. */
+export function permutations<T>(items: readonly T[]): T[][] {
+  if (items.length <= 1) return [[...items]];
+  return items.flatMap((item, i) => permutations(items.toSpliced(i, 1)).map((rest) => [item, ...rest]));
+}
+
+/** All ways to cut a sequence into batches: every gap between two items is a cut, or is not. */
+export function cuts<T>(items: readonly T[]): T[][][] {
+  return Array.from({ length: 2 ** (items.length - 1) }, (_, gaps) => {
+    const batches: T[][] = [[]];
+    for (const [i, item] of items.entries()) {
+      if (i > 0 && gaps & (1 << (i - 1))) batches.push([]);
+      batches.at(-1)?.push(item);
+    }
+    return batches;
+  });
+}
