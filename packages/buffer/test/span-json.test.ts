@@ -580,6 +580,12 @@ describe('being too deep', () => {
     );
   });
 
+  it('is seen also when the payload holds nothing but the levels', () => {
+    const bare = (levels: number) => Buffer.from('['.repeat(levels) + ']'.repeat(levels));
+    expect(isTooDeep(bare(MAX_SPAN_DEPTH))).toBe(false);
+    expect(isTooDeep(bare(MAX_SPAN_DEPTH + 1))).toBe(true);
+  });
+
   it('is not a matter of how many objects there are, nor of brackets in strings', () => {
     expect(isTooDeep(Buffer.from(`{"a":[${'[],{},'.repeat(5_000)}1]}`))).toBe(false);
     expect(isTooDeep(Buffer.from(`{"a":"\\"${'['.repeat(5_000)}","b":"\\\\"}`))).toBe(false);
