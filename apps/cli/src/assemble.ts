@@ -80,7 +80,7 @@ class Assembly {
 
   async *shuffledBatches(seed: number): AsyncGenerator<ReadSpan[]> {
     const spans: ReadSpan[] = [];
-    for await (const batch of this.batches()) spans.push(...batch);
+    for await (const batch of this.batches()) for (const read of batch) spans.push(read);
     shuffle(spans, seed);
     yield* cutBatches(spans, { batchSize: this.#options.batchSize, batchBytes: BATCH_BYTES });
   }

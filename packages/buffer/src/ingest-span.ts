@@ -94,16 +94,16 @@ export interface IngestLimits {
 export function parseIngestSpan(payload: Uint8Array, at: SpanOrigin, limits: IngestLimits = {}): Span {
   const maxSpanBytes = limits.maxSpanBytes ?? DEFAULT_MAX_SPAN_BYTES;
   if (payload.length > maxSpanBytes) throw refusal(`is ${payload.length} bytes long, more than ${maxSpanBytes}`);
-  // Before JSON.parse, which would build a value for each level first.
-  if (isTooDeep(payload)) throw refusal(`has more than ${MAX_SPAN_DEPTH} levels of objects and arrays`);
-  const value = parseJson(payload);
+  const value = readPayload(payload);
   return readQuickly(value, payload, at) ?? readBySchema(value, payload, at);
 }
 
 // A byte order mark is kept so that JSON.parse refuses it: it could not be part of an array of spans.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function parseJson(payload: Uint8Array): unknown {
+function readPayload(payload: Uint8Array): unknown {
+  // Before JSON.parse, which would build a value for each level first.
+  if (isTooDeep(payload)) throw refusal(`has more than ${MAX_SPAN_DEPTH} levels of objects and arrays`);
   let text: string;
   try {
     text = utf8.decode(payload);
@@ -137,7 +137,7 @@ export function readQuickly(value: unknown, payload: Uint8Array, at: SpanOrigin)
   if (!isFiniteOrAbsent(value.received)) return undefined;
   const segmentId = readSegmentId(value.attributes);
   if (segmentId === undefined) return undefined;
-  return spanOf(
+  return new IngestedSpan(
     {
       projectId: String(project),
       traceId: (traceId.length === 32 ? traceId : traceId.replaceAll('-', '')).toLowerCase(),
@@ -166,7 +166,7 @@ function readBySchema(value: unknown, payload: Uint8Array, at: SpanOrigin): Span
   const result = ingestSpanSchema.safeParse(value);
   if (!result.success) throw new InvalidSpanError(result.error.issues.map((issue) => problemOf(issue, value)));
   const { data } = result;
-  return spanOf(
+  return new IngestedSpan(
     {
       projectId: data.project_id,
       traceId: data.trace_id,
@@ -182,21 +182,56 @@ function readBySchema(value: unknown, payload: Uint8Array, at: SpanOrigin): Span
 
 type Read = Pick<Span, 'projectId' | 'traceId' | 'spanId' | 'parentSpanId' | 'segmentId'> & { isSegment: boolean };
 
-// Written out field by field: spreading objects costs as much here as all checks together.
-function spanOf(read: Read, payload: Uint8Array, at: SpanOrigin): Span {
-  const span: { -readonly [Field in keyof Span]: Span[Field] } = {
-    projectId: read.projectId,
-    traceId: read.traceId,
-    spanId: read.spanId,
-    parentSpanId: read.parentSpanId,
-    segmentId: read.segmentId,
-    isSegmentSpan: read.isSegment || read.parentSpanId === null,
-    payload,
-    partition: at.partition,
-  };
-  if (at.offset !== undefined) span.offset = at.offset;
-  if (at.source !== undefined) span.source = at.source;
-  return span;
+/** A span whose payload was read here, so that nobody needs to read it once more to know that it can be flushed. */
+class IngestedSpan implements Span {
+  readonly #isIngested = true;
+  readonly projectId: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string | null;
+  readonly segmentId: string | null;
+  readonly isSegmentSpan: boolean;
+  readonly payload: Uint8Array;
+  readonly partition: number;
+  declare readonly offset?: bigint;
+  declare readonly source?: string;
+
+  constructor(read: Read, payload: Uint8Array, at: SpanOrigin) {
+    this.projectId = read.projectId;
+    this.traceId = read.traceId;
+    this.spanId = read.spanId;
+    this.parentSpanId = read.parentSpanId;
+    this.segmentId = read.segmentId;
+    this.isSegmentSpan = read.isSegment || read.parentSpanId === null;
+    this.payload = payload;
+    this.partition = at.partition;
+    if (at.offset !== undefined) this.offset = at.offset;
+    if (at.source !== undefined) this.source = at.source;
+  }
+
+  static is(span: Span): boolean {
+    return #isIngested in span && span.#isIngested;
+  }
+}
+
+/**
+ * What would keep a span from being written into a message. Free for spans of {@link parseIngestSpan}; for others it
+ * costs a JSON.parse.
+ */
+export function checkPayload(span: Span): SpanProblem[] {
+  if (IngestedSpan.is(span)) return [];
+  const { payload } = span;
+  if (!(payload instanceof Uint8Array)) return [{ path: 'payload', problem: 'must be bytes' }];
+  try {
+    const value = readPayload(payload);
+    const isWritable = isObject(value) && (isAbsent(value.attributes) || isObject(value.attributes));
+    return isWritable
+      ? []
+      : [{ path: 'payload', problem: 'must be a JSON object whose attributes are an object or null' }];
+  } catch (error) {
+    if (!(error instanceof InvalidSpanError)) throw error;
+    return error.problems.map(({ problem }) => ({ path: 'payload', problem }));
+  }
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,9 +1,8 @@
 import { formatSegmentKey, isId, MAX_SHARD, SpanbufError } from '@spanbuf/keys';
 import type { SealedGeneration, SealReason, SegmentPolicy, SegmentStore, StoredSpan } from '@spanbuf/store';
 import { z } from 'zod';
-import { checkPayload } from './check-payload.ts';
 import { groupSpans } from './group-spans.ts';
-import { InvalidSpanError, type SpanProblem } from './ingest-span.ts';
+import { checkPayload, InvalidSpanError, type SpanProblem } from './ingest-span.ts';
 import { PartitionOrder } from './partition-order.ts';
 import { type SegmentMessage, segmentMessages } from './segment-messages.ts';
 import type { Span } from './span.ts';

@@ -80,14 +80,6 @@ export function spliceSpan(payload: Uint8Array, to: { isSegment: boolean; segmen
   return { pieces, bytes };
 }
 
-/** Whether the first and the last byte that are not white space are braces. Cost: two bytes, as a rule. */
-export function looksLikeJsonObject(payload: Uint8Array): boolean {
-  const first = skipSpace(payload, 0);
-  let last = payload.length - 1;
-  while (last > first && isSpace(payload[last] as number)) last--;
-  return last > first && payload[first] === OPEN_BRACE && payload[last] === CLOSE_BRACE;
-}
-
 /**
  * Whether JSON in `payload` has more than {@link MAX_SPAN_DEPTH} levels. Of bytes that are not JSON the answer says
  * nothing; it comes in one pass all the same.

@@ -3,7 +3,7 @@ import { InvalidIdError, SpanbufError } from '@spanbuf/keys';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseIngestSpan } from '../src/ingest-span.ts';
-import { isTooDeep, looksLikeJsonObject, MAX_SPAN_DEPTH, spliceSpan, UnreadableSpanError } from '../src/span-json.ts';
+import { isTooDeep, MAX_SPAN_DEPTH, spliceSpan, UnreadableSpanError } from '../src/span-json.ts';
 
 const SEGMENT = 'b7ad6b7169203331';
 const ENTRY = `{"type":"string","value":"${SEGMENT}"}`;
@@ -514,7 +514,8 @@ describe('a payload that is not laid out as a JSON object', () => {
     });
   });
 
-  it('takes time that grows with its length alone', () => {
+  // What is quadratic here takes hours: the timeout of the test ends it.
+  it('comes to an end with megabytes of quotes, backslashes and brackets', () => {
     const megabytes = 4 * 1024 * 1024;
     const hostile = [
       `{"a":"${'\\"'.repeat(megabytes / 2)}"}`,
@@ -528,10 +529,8 @@ describe('a payload that is not laid out as a JSON object', () => {
       '{'.repeat(megabytes),
       '{"a":'.repeat(megabytes / 5),
     ];
-    const start = performance.now();
     for (const text of hostile) {
       const payload = Buffer.from(text);
-      looksLikeJsonObject(payload);
       isTooDeep(payload);
       try {
         spliceSpan(payload, { isSegment: true, segmentId: SEGMENT });
@@ -539,25 +538,6 @@ describe('a payload that is not laid out as a JSON object', () => {
         expect(error).toBeInstanceOf(UnreadableSpanError);
       }
     }
-    // Some 0.2 s; what is quadratic takes hours.
-    expect(performance.now() - start).toBeLessThan(10_000);
-  });
-});
-
-describe('looking like a JSON object', () => {
-  it.each(['{}', ' {} ', '\r\n\t{"a":1}\n', '{x}'])('holds for %j', (text) => {
-    expect(looksLikeJsonObject(Buffer.from(text))).toBe(true);
-  });
-
-  it.each(['', ' ', '{', '}', ' { ', '[]', '{]', '[}', 'null', '"{}"', '{}x', '\ufeff{}', '\0{}'])(
-    'does not hold for %j',
-    (text) => {
-      expect(looksLikeJsonObject(Buffer.from(text))).toBe(false);
-    },
-  );
-
-  it('holds for all that can be spliced', () => {
-    fc.assert(fc.property(spanTexts(true), ({ received }) => looksLikeJsonObject(Buffer.from(received))));
   });
 });
 

@@ -1,0 +1,96 @@
+#!/usr/bin/env node
+/** The only file that touches the process, its environment, clocks and randomness. */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { addAbortSignal } from 'node:stream';
+import { assemble } from './assemble.ts';
+import { exitOf } from './exit.ts';
+import { contentsOf, openInput, openOutput } from './files.ts';
+import { LineWriter } from './line-writer.ts';
+import { MessageClock } from './message-clock.ts';
+import { openStore } from './open-store.ts';
+import { createProgram } from './program.ts';
+import { printable, Reporter } from './reporter.ts';
+import { parseSettings, type RawSettings } from './settings.ts';
+
+/** How long work in progress may take to end after a signal. */
+const STOP_MS = 1_000;
+const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+
+const stop = new AbortController();
+const reporter = new Reporter({
+  write: (text) => process.stderr.write(text),
+  isTerminal: process.stderr.isTTY === true,
+  clockMs: () => performance.now(),
+});
+
+async function runAssemble(input: string, raw: RawSettings): Promise<void> {
+  const settings = parseSettings(input, raw);
+  const { limits, output, batchSize, shuffleSeed } = settings;
+  if (settings.hasIdleLayout) reporter.say('note: --layout is about Redis and has no effect on --store memory');
+  const stdin = settings.input === '-';
+  const stream = addAbortSignal(stop.signal, stdin ? process.stdin : await openInput(settings.input));
+  const clock = new MessageClock({
+    maxStepSeconds: limits.rootTimeoutSeconds / 2,
+    maxBackSeconds: limits.maxAgeSeconds,
+  });
+  const { store, close } = await openStore(settings.store, {
+    layout: settings.layout,
+    runId: randomBytes(6).toString('hex'),
+    clock: () => clock.nowSeconds,
+  });
+  try {
+    const stdout = output === '-';
+    const writer = new LineWriter(
+      stdout ? process.stdout : await openOutput(output, stdin ? undefined : settings.input),
+      stdout ? 'stdout' : output,
+    );
+    const summary = await assemble({
+      input: contentsOf(stream, stdin ? 'stdin' : settings.input),
+      output: writer,
+      store,
+      clock,
+      limits,
+      batchSize,
+      shuffleSeed,
+      reporter,
+      signal: stop.signal,
+    });
+    if (!stdout) await writer.end();
+    reporter.say(summary.format(reporter.elapsedSeconds));
+    if (summary.unaccounted !== 0)
+      reporter.say('error: the spans that are unaccounted for went in and did not come out');
+    process.exitCode = summary.isClean ? 0 : 1;
+  } finally {
+    close();
+    stream.destroy();
+  }
+}
+
+function fail(error: unknown): void {
+  const { code, message } = exitOf(error);
+  if (message !== undefined) reporter.say(`error: ${printable(message)}`);
+  if (message !== undefined && process.env['SPANBUF_DEBUG'] && error instanceof Error)
+    reporter.say(String(error.stack));
+  process.exitCode = code;
+}
+
+for (const [signal, code] of Object.entries(SIGNAL_CODES)) {
+  process.once(signal, () => {
+    stop.abort();
+    process.exitCode = code;
+    setTimeout(() => process.exit(code), STOP_MS).unref();
+  });
+}
+process.stderr.on('error', () => undefined);
+process.on('uncaughtException', (error) => {
+  fail(error);
+  process.exit();
+});
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+try {
+  await createProgram({ version, assemble: runAssemble }).parseAsync();
+} catch (error) {
+  if (!stop.signal.aborted) fail(error);
+}
