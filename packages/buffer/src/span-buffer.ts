@@ -81,7 +81,7 @@ export interface RejectedSpan {
   readonly error: InvalidSpanError;
 }
 
-/** What one flush took out of one segment. Pass the object itself to `done` or `release`. */
+/** What one flush took out of one segment. */
 export interface FlushedSegment {
   /** `span-buf:s:{<project>:<trace>}:<segment id>` */
   readonly key: string;
@@ -101,6 +101,8 @@ export interface FlushedSegment {
   /** Message time of its first and its last span, Unix seconds. */
   readonly firstSeconds: number;
   readonly lastSeconds: number;
+  /** The same as the store knows it. Opaque: what `done` and `release` need. */
+  readonly sealed: SealedGeneration;
   /**
    * Builds the messages; at least one, the same each time. Cost: a scan, a hash and a copy of the payloads.
    * @throws {@link UnreadableSpanError} when a payload in the store is not a JSON object.
@@ -132,7 +134,6 @@ export class SpanBuffer {
   readonly #maxMessageBytes: number;
   readonly #onLoss: (loss: SpanLoss) => void;
   readonly #order = new PartitionOrder();
-  readonly #generations = new WeakMap<FlushedSegment, SealedGeneration>();
 
   /** @throws {@link InvalidBufferOptionsError} that names every option that is wrong. */
   constructor(store: SegmentStore, options: SpanBufferOptions = {}) {
@@ -212,7 +213,7 @@ export class SpanBuffer {
 
   #segment(generation: SealedGeneration, spans: readonly StoredSpan[]): FlushedSegment {
     const { projectId, traceId, segmentId } = generation;
-    const segment: FlushedSegment = {
+    return {
       key: formatSegmentKey({ projectId, traceId, spanId: segmentId }),
       projectId,
       traceId,
@@ -225,26 +226,19 @@ export class SpanBuffer {
       rootSeen: generation.rootSeen,
       firstSeconds: generation.firstSeconds,
       lastSeconds: generation.lastSeconds,
+      sealed: generation,
       messages: () => segmentMessages(generation, spans, this.#maxMessageBytes),
     };
-    this.#generations.set(segment, generation);
-    return segment;
   }
 
   /** Forgets segments whose messages the broker has acknowledged. Safe to repeat. */
   async done(segments: readonly FlushedSegment[]): Promise<void> {
-    await this.#store.complete(segments.map((segment) => this.#generationOf(segment)));
+    await this.#store.complete(segments.map(({ sealed }) => sealed));
   }
 
   /** Gives segments back that were not produced: the next flush returns them, with the same flush ids. */
   async release(segments: readonly FlushedSegment[]): Promise<void> {
-    await this.#store.release(segments.map((segment) => this.#generationOf(segment)));
-  }
-
-  #generationOf(segment: FlushedSegment): SealedGeneration {
-    const generation = this.#generations.get(segment);
-    if (generation) return generation;
-    throw new InvalidArgumentError(`segment ${segment.key} was not flushed by this buffer`);
+    await this.#store.release(segments.map(({ sealed }) => sealed));
   }
 }
 

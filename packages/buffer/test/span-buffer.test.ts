@@ -80,16 +80,6 @@ describe('process', () => {
     expect(segment).toMatchObject({ shard: 4, projectId: '7', segmentId: ROOT });
   });
 
-  it('takes back only what it has flushed itself', async () => {
-    const buffer = aBuffer();
-    await buffer.process([aSpan(aTraceId(), ROOT, null)], { now: T0 });
-    const segments = await buffer.flush({ now: T0 + 10 });
-    await expect(aBuffer().done(segments)).rejects.toThrow(InvalidArgumentError);
-    await expect(buffer.release([{ ...segments[0] } as (typeof segments)[0]])).rejects.toThrow(
-      'was not flushed by this',
-    );
-  });
-
   it('refuses a time that is none', async () => {
     for (const now of [Number.NaN, Number.POSITIVE_INFINITY]) {
       await expect(aBuffer().process([], { now })).rejects.toThrow(InvalidArgumentError);

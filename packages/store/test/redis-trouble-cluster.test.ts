@@ -6,7 +6,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatPayloadKey, formatQueueKey, formatShardsKey, formatTraceKey, hashSlot } from '@spanbuf/keys';
 import { type RedisClusterServers, type RedisServer, startRedisCluster } from '@spanbuf/tooling/redis-servers';
-import { type Cluster, Redis } from 'ioredis';
+import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   createRedisStore,
@@ -24,7 +24,12 @@ import { aSlice, aTrace, connectCluster } from './stores.ts';
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const T0 = 1_700_000_000;
-const POLICY: SegmentPolicy = { rootTimeoutSeconds: 10, timeoutSeconds: 60, maxAgeSeconds: 600, maxSegmentBytes: 2_000 };
+const POLICY: SegmentPolicy = {
+  rootTimeoutSeconds: 10,
+  timeoutSeconds: 60,
+  maxAgeSeconds: 600,
+  maxSegmentBytes: 2_000,
+};
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {
@@ -54,7 +59,10 @@ async function on<T>(node: RedisServer, use: (client: Redis) => Promise<T>): Pro
 /** How often the nodes have answered with this error so far. */
 async function answered(nodes: readonly RedisServer[], error: string): Promise<number> {
   const infos = await Promise.all(nodes.map((node) => on(node, (client) => client.info('errorstats'))));
-  return infos.reduce((sum, info) => sum + Number(new RegExp(`errorstat_${error}:count=(\\d+)`).exec(info)?.[1] ?? 0), 0);
+  return infos.reduce(
+    (sum, info) => sum + Number(new RegExp(`errorstat_${error}:count=(\\d+)`).exec(info)?.[1] ?? 0),
+    0,
+  );
 }
 
 /** Runs something that must make the nodes answer with this error. */
@@ -87,7 +95,10 @@ async function liveThrough(store: SegmentStore, between: () => Promise<void>, tr
   const add = (subsegments: Subsegment[]) => store.add([{ ...trace, subsegments }], POLICY, { now: T0 });
   expect(await add([subsegment('b', [aSpan('c', 'b', 1), aSpan('d', 'b', 2)])])).toEqual({ added: 2, replayed: 0 });
   await between();
-  expect(await add([subsegment('a', [aSpan('b', 'a', 3), aSpan('a', 'a', 4)], true)])).toEqual({ added: 2, replayed: 0 });
+  expect(await add([subsegment('a', [aSpan('b', 'a', 3), aSpan('a', 'a', 4)], true)])).toEqual({
+    added: 2,
+    replayed: 0,
+  });
   await between();
   const claimed = await store.claim(query);
   expect(claimed).toMatchObject([{ ...trace, segmentId: id('a'), spanCount: 4 }]);
@@ -145,7 +156,10 @@ class Ledger {
   check(): void {
     const out = [...this.#out.values()].flatMap(({ spans }) => [...spans.keys()]);
     const unique = new Set(out);
-    expect([...this.sent.keys()].filter((key) => !unique.has(key)), 'lost').toEqual([]);
+    expect(
+      [...this.sent.keys()].filter((key) => !unique.has(key)),
+      'lost',
+    ).toEqual([]);
     expect(out.length - unique.size, 'came out twice').toBe(0);
     for (const { generation, spans } of this.#out.values()) {
       for (const [key, payload] of spans) {
@@ -233,7 +247,9 @@ async function underLoad(store: SegmentStore, trouble: () => Promise<void>): Pro
     for (let batch = 0; failure === undefined && (troubled || batch < 5 || !producer.idle); batch++) {
       const additions = producer.next(ledger, troubled || batch < 5);
       await persist(() => store.add(additions, POLICY, { now: T0 }));
-      await vi.waitUntil(() => ledger.sent.size - ledger.spansOut < 2_000 || failure !== undefined, { timeout: 30_000 });
+      await vi.waitUntil(() => ledger.sent.size - ledger.spansOut < 2_000 || failure !== undefined, {
+        timeout: 30_000,
+      });
     }
     producing--;
   };
@@ -366,7 +382,7 @@ describe('a cluster that moves slots and forgets scripts', () => {
         await provoking(servers.nodes, 'MOVED', () =>
           provoking(servers.nodes, 'ASK', () =>
             underLoad(store, async () => {
-              for (let round = 0; round < 15; round++) {
+              for (let round = 0; round < 10; round++) {
                 const keys = await on(servers.nodes[randomInt(3)] as RedisServer, async (client) =>
                   [await client.randomkey(), await client.randomkey()].filter((key) => key !== null),
                 );
@@ -623,5 +639,105 @@ describe('a cluster that grows', () => {
     await add([subsegment('b', [aSpan('d', 'b', 4)])]);
     expect(await store.claim(query)).toMatchObject([{ generation: 2, spanCount: 1 }]);
     expect(client.nodes('all')).toHaveLength(4);
+  });
+});
+
+describe('a cluster whose masters fail', () => {
+  let servers: RedisClusterServers;
+  beforeAll(async () => {
+    servers = await startRedisCluster({ replicas: 1, nodeTimeoutMs: 1_000 });
+  });
+  afterAll(() => servers.stop());
+  // Whatever a test left frozen or dead runs again, as a replica.
+  afterEach(async () => {
+    for (const node of servers.nodes) if (!node.running) await node.restart();
+    await servers.settled();
+  });
+
+  /** The master of the queue of shard 0, and what it is replaced by. */
+  const masterOf = (sliceId: number) => servers.ownerOf(hashSlot(formatQueueKey({ shard: 0, sliceId })));
+
+  /** Lets calls hang in a master, and waits until its replica has everything that was answered. */
+  async function holdInStep(master: RedisServer): Promise<void> {
+    await on(master, (client) => client.call('CLIENT', ['PAUSE', 600_000, 'WRITE']));
+    await vi.waitFor(
+      async () => {
+        const field = (info: string, name: string) => new RegExp(`${name}:(.*)\r`).exec(info)?.[1];
+        const nodes = servers.nodes.filter((node) => node.running);
+        const infos = await Promise.all(nodes.map((node) => on(node, (client) => client.info('replication'))));
+        const replica = infos.find((info) => field(info, 'master_port') === `${master.port}`) ?? '';
+        const own = infos[nodes.indexOf(master)] ?? '';
+        expect(field(replica, 'slave_repl_offset')).toBe(field(own, 'master_repl_offset'));
+      },
+      { timeout: 10_000, interval: 10 },
+    );
+  }
+
+  const failures: [string, (master: RedisServer) => Promise<void>][] = [
+    ['hands over in an orderly way', async () => undefined],
+    [
+      'is killed',
+      async (master) => {
+        await holdInStep(master);
+        await master.kill('SIGKILL');
+      },
+    ],
+    [
+      'freezes',
+      async (master) => {
+        await holdInStep(master);
+        master.pause();
+      },
+    ],
+  ];
+
+  it.each(failures)('loses no span and doubles none when a master %s while calls are under way', async (_, fail) => {
+    const { store, sliceId } = await open(servers, { attemptSeconds: 0.5 });
+    let successor: RedisServer | undefined;
+    const ledger = await underLoad(store, async () => {
+      const master = await masterOf(sliceId);
+      await fail(master);
+      successor = await servers.failover(master);
+    });
+    expect(ledger.rejections, 'rejected calls').toBe(0);
+    // It had never run a script.
+    expect(await masterOf(sliceId)).toBe(successor);
+    expect(await answered([successor as RedisServer], 'NOSCRIPT')).toBeGreaterThan(0);
+    await everyKeyHasATtl(servers.nodes.filter((node) => node.running));
+  });
+
+  it('rejects what a dead master leaves unanswered too long, and takes it when it is repeated', async () => {
+    const { store, sliceId } = await open(servers, { attemptSeconds: 0.2, deadlineSeconds: 0.3 });
+    const ledger = await underLoad(store, async () => {
+      const master = await masterOf(sliceId);
+      await holdInStep(master);
+      await master.kill('SIGKILL');
+      await servers.failover(master);
+    });
+    expect(ledger.rejections).toBeGreaterThan(0);
+  });
+
+  it('keeps everything that was acknowledged before', async () => {
+    const { store, sliceId } = await open(servers, { attemptSeconds: 0.5 });
+    const query = { now: T0 + 10, limit: 100, maxAgeSeconds: 600 };
+    const additions = Array.from({ length: 40 }, (_, i) => ({
+      ...aTrace(),
+      subsegments: [subsegment('a', [aSpan('a', 'a', i, i % 2), aSpan('b', 'a', i + 100, i % 2)], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    const claimed = await store.claim({ ...query, limit: 10 });
+    await store.complete(claimed.splice(0, 5));
+    const master = await masterOf(sliceId);
+    await holdInStep(master);
+    await master.kill('SIGKILL');
+    await servers.failover(master);
+    expect((await store.read(claimed)).map((spans) => spans?.length)).toEqual([2, 2, 2, 2, 2]);
+    await store.release(claimed);
+    const left = await store.claim(query);
+    expect(left).toHaveLength(35);
+    expect((await store.read(left)).map((spans) => spans?.length)).toEqual(left.map(() => 2));
+    await store.complete(left);
+    expect(await store.claim({ ...query, drain: true })).toEqual([]);
+    expect(await store.add(additions, POLICY, { now: T0 })).toEqual({ added: 0, replayed: 80 });
   });
 });

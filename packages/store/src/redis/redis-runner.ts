@@ -113,10 +113,15 @@ export class RedisRunner {
     const outcomes = new Array<Outcome>(pending.length);
     const nodeOfSlot = this.#routes();
     const groups = new Map<Redis, { at: number; command: RedisCommand; asking: boolean }[]>();
+    const strays: { at: number; command: RedisCommand }[] = [];
     for (const [at, index] of pending.entries()) {
       const command = commands[index] as RedisCommand;
       const askNode = askNodes.get(index);
       const asked = askNode === undefined ? undefined : this.#nodeByName(askNode);
+      if (askNode !== undefined && asked === undefined) {
+        strays.push({ at, command });
+        continue;
+      }
       const route: Route | undefined = asked ? { node: asked, asking: true } : nodeOfSlot(hashSlot(command.key));
       if (route === undefined) {
         outcomes[at] = { kind: 'again', error: new Error(`no node serves the slot of ${command.key}`), pause: true };
@@ -127,14 +132,32 @@ export class RedisRunner {
       if (group === undefined) groups.set(route.node, [item]);
       else group.push(item);
     }
-    await Promise.all(
-      [...groups].map(async ([node, group]) => {
+    await Promise.all([
+      ...[...groups].map(async ([node, group]) => {
         for (const [i, outcome] of (await this.#send(node, group)).entries()) {
           outcomes[group[i]?.at as number] = outcome;
         }
       }),
-    );
+      ...strays.map(async ({ at, command }) => {
+        outcomes[at] = await this.#sendAlone(command);
+      }),
+    ]);
     return outcomes;
+  }
+
+  /**
+   * Through ioredis' own redirection: it connects to a node that has no slot yet, which a pipeline cannot. With the source of
+   * the script, since that node knows none, and ioredis drops it again when the slots are refreshed.
+   */
+  async #sendAlone({ name, args, script }: RedisCommand): Promise<Outcome> {
+    const sent = script
+      ? this.#client.callBuffer('eval', script.source, ...args.slice(1))
+      : this.#client.callBuffer(name, ...args);
+    try {
+      return outcomeOf([null, await withTimeout(sent, this.#options.attemptMs)]);
+    } catch (error) {
+      return outcomeOf([error as Error, null]);
+    }
   }
 
   async #send(node: Redis, group: readonly { command: RedisCommand; asking: boolean }[]): Promise<Outcome[]> {

@@ -265,6 +265,32 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
     expect((await claim(T0 + 21)).map(({ generation, spanCount }) => [generation, spanCount])).toEqual([[2, 1]]);
   });
 
+  it('lets a flusher that wakes up late do nothing to a trace that began anew', async () => {
+    const { store, add, claim } = await begin({ leaseSeconds: 0.2, dedupeWindowSeconds: 0 });
+    const spans = [subsegment('a', [aSpan('a', 'a'), aSpan('b', 'a')], true)];
+    await add(spans);
+    const late = await claim(T0 + 10);
+    const taken = await vi.waitFor(async () => {
+      const generations = await claim(T0 + 10);
+      expect(generations).toHaveLength(1);
+      return generations;
+    });
+    await store.complete(taken);
+    await add(spans);
+    const anew = await claim(T0 + 10);
+    expect(anew).toMatchObject([{ generation: 1, spanCount: 2 }]);
+    expect(await store.read(late)).toEqual([undefined]);
+    await store.complete(late);
+    await store.release(late);
+    expect(await spansOf(store, anew[0])).toHaveLength(2);
+    const again = await vi.waitFor(async () => {
+      const generations = await claim(T0 + 10);
+      expect(generations).toHaveLength(1);
+      return generations;
+    });
+    expect(await spansOf(store, again[0])).toHaveLength(2);
+  });
+
   it('takes back what was released, and hands it out again at once', async () => {
     const { store, add, claim } = await begin();
     await add([subsegment('a', [aSpan('a', 'a')], true)]);

@@ -1,0 +1,183 @@
+import { formatPayloadKey, formatSegmentKey, hashSlot, parsePayloadKey, parseSegmentKey } from '@spanbuf/keys';
+import { Redis } from 'ioredis';
+import { afterAll, describe, expect, inject, it } from 'vitest';
+import {
+  createRedisStore,
+  InvalidStoreOptionsError,
+  LAYOUTS,
+  type LayoutName,
+  type SealedGeneration,
+} from '../src/index.ts';
+import { aSlice, aTrace, connect, openStore } from './stores.ts';
+
+const POLICY = { rootTimeoutSeconds: 10, timeoutSeconds: 60, maxAgeSeconds: 600, maxSegmentBytes: 1_000_000 };
+const T0 = 1_700_000_000;
+const ROOT = 'a'.repeat(16);
+const CHILD = 'b'.repeat(16);
+
+const client = await connect('one node');
+
+function additionOf(trace: { projectId: string; traceId: string }, spanId = ROOT, offset = 0n) {
+  const span = { spanId, parentId: ROOT, partition: 0, offset, payload: Buffer.from('{}') };
+  return { ...trace, subsegments: [{ topId: ROOT, hasRoot: spanId === ROOT, spans: [span] }] };
+}
+
+/** Keys of a project, without queues. */
+async function keysOf(projectId: string): Promise<string[]> {
+  return (await client.keys('*')).filter((key) => key.includes(`{${projectId}:`)).sort();
+}
+
+function isKey(parse: (key: string) => object, key: string): boolean {
+  try {
+    return parse(key) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+describe('the keys that a layout writes', () => {
+  it.each<[LayoutName, { segment: number; payload: number }]>([
+    ['colocated', { segment: 1, payload: 0 }],
+    ['dual-read-colocated', { segment: 1, payload: 1 }],
+    ['dual-read-distributed', { segment: 1, payload: 1 }],
+    ['distributed', { segment: 0, payload: 1 }],
+  ])('%s: payloads where it says, and one key for the trace', async (layout, expected) => {
+    const trace = aTrace();
+    await openStore(client, { layout }).add([additionOf(trace)], POLICY, { now: T0 });
+    const keys = await keysOf(trace.projectId);
+    const payloads = keys.filter((key) => key.startsWith('span-buf:s:'));
+    expect(payloads.filter((key) => isKey(parseSegmentKey, key))).toHaveLength(expected.segment);
+    expect(payloads.filter((key) => isKey(parsePayloadKey, key))).toHaveLength(expected.payload);
+    expect(keys.filter((key) => key.startsWith('span-buf:ssr:'))).toHaveLength(1);
+    expect(keys).toHaveLength(expected.segment + expected.payload + 1);
+  });
+
+  it.each(LAYOUTS)('%s: what another layout wrote is read, and removed', async (writer) => {
+    for (const reader of LAYOUTS) {
+      const trace = aTrace();
+      const sliceId = aSlice();
+      const options = { sliceId, dedupeWindowSeconds: 0 };
+      await openStore(client, { layout: writer, ...options }).add([additionOf(trace)], POLICY, { now: T0 });
+      await openStore(client, { layout: reader, ...options }).add([additionOf(trace, CHILD, 1n)], POLICY, { now: T0 });
+      const store = openStore(client, { layout: reader, ...options });
+      const generations = await store.claim({ now: T0 + 10, limit: 10, maxAgeSeconds: 600 });
+      const [spans] = await store.read(generations);
+      expect(spans?.map(({ spanId }) => spanId).sort()).toEqual([ROOT, CHILD]);
+      await store.complete(generations);
+      expect(await keysOf(trace.projectId)).toEqual([]);
+      expect(
+        (await client.keys(`*${sliceId}*`)).filter((key) => key.includes(`${sliceId}-`) || key.endsWith(`:${sliceId}`)),
+      ).toEqual([]);
+    }
+  });
+
+  it('a payload that is gone from the one place is read from the other', async () => {
+    const trace = aTrace();
+    const store = openStore(client, { layout: 'dual-read-distributed' });
+    await store.add([additionOf(trace)], POLICY, { now: T0 });
+    for (const key of await keysOf(trace.projectId)) if (isKey(parsePayloadKey, key)) await client.del(key);
+    const [spans] = await store.read(await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 }));
+    expect(spans).toHaveLength(1);
+  });
+});
+
+describe('times to live', () => {
+  it('are as asked, but never shorter than a segment may wait', async () => {
+    for (const [redisTtlSeconds, expected] of [
+      [86_400, 86_400],
+      [1, 3 * 600 + 60 + 2 * 60],
+    ] as const) {
+      const trace = aTrace();
+      const sliceId = aSlice();
+      await openStore(client, { redisTtlSeconds, sliceId }).add([additionOf(trace)], POLICY, { now: T0 });
+      const keys = [...(await keysOf(trace.projectId)), `span-buf:q:{${sliceId}-0}`, `span-buf:shards:${sliceId}`];
+      for (const key of keys) expect(Math.abs((await client.ttl(key)) - expected)).toBeLessThan(10);
+    }
+  });
+
+  it('of a trace is the dedupe window once it holds no spans, and the long one again when a late span arrives', async () => {
+    const trace = aTrace();
+    const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;
+    const store = openStore(client, { dedupeWindowSeconds: 50 });
+    await store.add([additionOf(trace)], POLICY, { now: T0 });
+    await store.complete(await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 }));
+    expect(await keysOf(trace.projectId)).toEqual([key]);
+    expect(await client.ttl(key)).toBeLessThanOrEqual(50);
+    await store.add([additionOf(trace)], POLICY, { now: T0 });
+    expect(await client.ttl(key)).toBeLessThanOrEqual(50);
+    await store.add([additionOf(trace, CHILD, 1n)], POLICY, { now: T0 });
+    expect(await client.ttl(key)).toBeGreaterThan(50);
+  });
+});
+
+describe('a completed segment of many members', () => {
+  it('leaves nothing but redirects and positions', async () => {
+    const trace = aTrace();
+    const store = openStore(client);
+    const id = (i: number) => i.toString(16).padStart(16, '0');
+    const add = (i: number, parent: number) => {
+      const span = { spanId: id(i), parentId: id(parent), partition: 0, payload: Buffer.from('{}') };
+      return { ...trace, subsegments: [{ topId: id(parent), hasRoot: i === parent, spans: [span] }] };
+    };
+    for (const base of [10_000, 20_000]) {
+      await store.add(
+        Array.from({ length: 600 }, (_, i) => add(base + i + 1, base)),
+        POLICY,
+        { now: T0 },
+      );
+    }
+    await store.add([add(10_000, 1), add(20_000, 1), add(1, 1)], POLICY, { now: T0 });
+    const generations = await store.claim({ now: T0 + 10, limit: 10, maxAgeSeconds: 600 });
+    expect(generations.map(({ spanCount }) => spanCount)).toEqual([1_203]);
+    await store.complete(generations);
+    const [key, ...others] = await keysOf(trace.projectId);
+    expect(others).toEqual([]);
+    const fields = await client.hkeys(key as string);
+    expect(fields.filter((field) => field.includes('.') || field.startsWith('#'))).toEqual([]);
+    expect(fields.filter((field) => /^[0-9a-f]{16}$/.test(field))).toHaveLength(1_203);
+  });
+});
+
+describe('createRedisStore', () => {
+  it('names every option that is wrong', () => {
+    const options = {
+      layout: 'scattered' as 'colocated',
+      sliceId: -1,
+      redisTtlSeconds: 0,
+      leaseSeconds: 0,
+      unknown: 1,
+    };
+    expect(() => createRedisStore(client as Redis, options)).toThrow(InvalidStoreOptionsError);
+    for (const name of Object.keys(options)) expect(() => createRedisStore(client as Redis, options)).toThrow(name);
+  });
+
+  it('honours a key prefix of the client', async () => {
+    const keyPrefix = `prefix-${aSlice()}:`;
+    const prefixed = new Redis(inject('redisUrl'), { keyPrefix });
+    afterAll(() => prefixed.disconnect());
+    const trace = aTrace();
+    const store = openStore(prefixed, { dedupeWindowSeconds: 0 });
+    await store.add([additionOf(trace)], POLICY, { now: T0 });
+    for (const key of await client.keys(`*${trace.projectId}*`)) expect(key.startsWith(keyPrefix)).toBe(true);
+    const generations: SealedGeneration[] = await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 });
+    expect((await store.read(generations)).flat()).toHaveLength(1);
+    await store.complete(generations);
+    expect(await client.keys(`${keyPrefix}*`)).toEqual([]);
+  });
+});
+
+describe('hash slots', () => {
+  it('are those that Redis computes', async () => {
+    const cluster = await connect('a three-node cluster');
+    const refs = Array.from({ length: 50 }, () => ({ ...aTrace(), spanId: ROOT }));
+    for (const key of refs.flatMap((ref) => [
+      formatPayloadKey(ref),
+      formatSegmentKey(ref),
+      `plain ${ref.traceId}`,
+      'ü{ö}',
+      'a{}b',
+    ])) {
+      expect(hashSlot(key)).toBe(await cluster.cluster('KEYSLOT', key));
+    }
+  });
+});
