@@ -18,11 +18,14 @@ export interface Cost {
 /** One command that a client sent, as SLOWLOG has it. */
 export interface LoggedCommand {
   readonly micros: number;
-  /** In small letters, words separated by spaces. Only the first 32 arguments, 128 characters each. */
+  /** Its name first. At most 32, of 128 characters each. */
   readonly args: readonly string[];
 }
 
 const MASTERS = 3;
+
+/** Commands that the benchmark and the client send for themselves. */
+const OWN_COMMANDS = new Set(['slowlog', 'config', 'latency', 'cluster', 'info', 'memory', 'flushall']);
 
 export class BenchCluster {
   readonly client: Cluster;
@@ -92,12 +95,13 @@ export class BenchCluster {
     });
   }
 
-  /** What was logged on all nodes since {@link logCommands}, longest first. What scripts called is left out. */
+  /** What was logged on all nodes since {@link logCommands}, longest first, without what scripts called. */
   async loggedCommands(): Promise<LoggedCommand[]> {
     const logs = await this.onEachNode((node) => node.slowlog('GET', -1) as Promise<unknown[][]>);
     const commands = logs.flat().flatMap(([, , micros, args, peer]): LoggedCommand[] => {
-      if (isInsideScript(String(peer))) return [];
-      return [{ micros: Number(micros), args: (args as unknown[]).map(String) }];
+      const words = (args as unknown[]).map(String);
+      if (isInsideScript(String(peer)) || OWN_COMMANDS.has((words[0] ?? '').toLowerCase())) return [];
+      return [{ micros: Number(micros), args: words }];
     });
     return commands.sort((a, b) => b.micros - a.micros);
   }

@@ -13,7 +13,7 @@ import { commandName } from './script-names.ts';
 import { LATER, NOW, type TypicalWorkload, typicalWorkload } from './workload.ts';
 
 const WARM_UP_ROUNDS = 2;
-const ROUNDS = 7;
+const ROUNDS = 5;
 const LEAST_RATIO = 0.6;
 /** About as many spans as a batch of `process` has. */
 const FLUSH_SEGMENTS = 240;

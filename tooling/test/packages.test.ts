@@ -101,6 +101,13 @@ describe('in an empty project', () => {
       expect(run(join(bin, 'node'), ['smoke.mjs', ...entryPoints], { env, cwd: consumer })).toContain('1 segment');
     });
 
+    it('the example of the README runs', () => {
+      const [, example] = /```js\n(.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
+      writeFileSync(join(consumer, 'readme.mjs'), example ?? '');
+      const output = run(join(bin, 'node'), ['readme.mjs'], { env, cwd: consumer });
+      expect(output).toMatch(/^root-idle 2 \{"flush_id":"[0-9a-f]{32}","spans":\[/);
+    });
+
     it('every command answers', () => {
       const path = [bin, env['PATH']].join(delimiter);
       for (const command of PUBLIC.flatMap(({ manifest }) => Object.keys(manifest.bin ?? {}))) {

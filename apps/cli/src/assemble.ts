@@ -103,7 +103,10 @@ class Assembly {
     return elapsedSeconds >= FLUSH_INTERVAL_SECONDS || this.#bytesSinceFlush >= FLUSH_BYTES;
   }
 
-  /** Writes what is due, or everything, a bounded part at a time. */
+  /**
+   * Writes what is due, or everything, a bounded part at a time. Everything is out only once a flush returns nothing, and
+   * has not come upon segments that are lost as a whole either.
+   */
   async flush({ drain }: { drain: boolean }): Promise<void> {
     const { clock, reporter, signal } = this.#options;
     const now = clock.nowSeconds;
@@ -113,8 +116,7 @@ class Assembly {
       const segments = await this.#buffer.flush({ now, drain, maxBytes: FLUSH_BYTES, limit: FLUSH_SEGMENTS });
       await this.#write(segments);
       reporter.progress(this.summary);
-      // A flush that found only segments that are lost as a whole returns none, too.
-      isMore = segments.length > 0 || this.#losses > losses;
+      isMore = drain ? segments.length > 0 || this.#losses > losses : isCutShort(segments);
     }
     this.#lastFlushSeconds = now;
     this.#bytesSinceFlush = 0;
@@ -155,4 +157,10 @@ class Assembly {
       `segment ${segmentId} of trace ${traceId}: the store no longer has ${lostSpanCount} of its ${spanCount} spans`,
     );
   }
+}
+
+/** Whether a flush may have left something that is due. If it looks as if it had not, the next flush takes it. */
+function isCutShort(segments: readonly FlushedSegment[]): boolean {
+  const bytes = segments.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
+  return segments.length === FLUSH_SEGMENTS || bytes > FLUSH_BYTES / 2;
 }

@@ -1,9 +1,9 @@
 import { createMemoryStore, createRedisStore, type LayoutName, type SegmentStore } from '@spanbuf/store';
 import { Cluster, Redis } from 'ioredis';
-import { formatStoreLocation, type StoreLocation } from './store-location.ts';
+import { type Address, formatStoreLocation, type StoreLocation } from './store-location.ts';
 
 /** How long to wait for a Redis at the start. */
-const OPEN_TIMEOUT_MS = 5_000;
+const OPEN_SECONDS = 5;
 const CONNECT_TIMEOUT_MS = 2_000;
 const SOCKET_TIMEOUT_MS = 5_000;
 const SLOTS_REFRESH_MS = 5_000;
@@ -49,73 +49,90 @@ type RedisLocation = Exclude<StoreLocation, { kind: 'memory' }>;
 async function connect(location: RedisLocation, keyPrefix: string): Promise<Redis | Cluster> {
   const state = { isOpen: false };
   const client = createClient(location, keyPrefix, state);
-  let reported: Error | undefined;
-  // Without a listener, ioredis prints errors itself. Of several, the first says why.
-  client.on('error', (error: Error) => {
-    reported ??= error;
-  });
-  client.on('node error', (error: Error) => {
-    reported ??= error;
-  });
+  // Without a listener, ioredis prints errors itself. The store reports those that last.
+  client.on('error', () => undefined);
   try {
-    await withinSeconds(open(client), OPEN_TIMEOUT_MS / 1000);
+    await withinSeconds(
+      probe(location).then(() => client.connect()),
+      OPEN_SECONDS,
+    );
     state.isOpen = true;
     return client;
   } catch (error) {
     client.disconnect();
-    const reason = error instanceof StoreNotOpenError ? error : (reported ?? (error as Error));
-    throw new StoreNotOpenError(`cannot use ${formatStoreLocation(location)}: ${describe(reason)}`, { cause: error });
+    throw new StoreNotOpenError(`cannot use ${formatStoreLocation(location)}: ${describe(error)}`, { cause: error });
   }
 }
 
 function createClient(location: RedisLocation, keyPrefix: string, state: { isOpen: boolean }): Redis | Cluster {
-  const { username, password } = location;
-  const login = { ...(username !== undefined && { username }), ...(password !== undefined && { password }) };
-  const connection = { ...login, keyPrefix, connectTimeout: CONNECT_TIMEOUT_MS, socketTimeout: SOCKET_TIMEOUT_MS };
   // At the start the first failure is reported; later the store decides when to give up.
   const retry = (times: number): number | null => (state.isOpen ? Math.min(100 * times, LONGEST_RETRY_PAUSE_MS) : null);
-  if (location.kind === 'cluster') {
-    return new Cluster([...location.seeds], {
-      lazyConnect: true,
-      enableOfflineQueue: false,
-      slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
-      slotsRefreshInterval: SLOTS_REFRESH_MS,
-      clusterRetryStrategy: retry,
-      redisOptions: connection,
-    });
-  }
-  return new Redis({
-    ...location.address,
-    ...connection,
-    ...(location.tls && { tls: {} }),
-    db: location.db,
+  const connection = { ...connectionOptions(location), keyPrefix };
+  if (location.kind === 'node') return new Redis({ ...connection, ...location.address, retryStrategy: retry });
+  return new Cluster([...location.seeds], {
     lazyConnect: true,
-    retryStrategy: retry,
+    enableOfflineQueue: false,
+    slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
+    clusterRetryStrategy: retry,
+    redisOptions: connection,
   });
 }
 
-async function open(client: Redis | Cluster): Promise<void> {
-  await client.connect();
-  const node = client instanceof Cluster ? client.nodes('master')[0] : client;
-  const info = (await node?.info('server')) ?? '';
-  const major = Number(/^redis_version:(\d+)/m.exec(info)?.[1] ?? MIN_REDIS_MAJOR);
-  if (major < MIN_REDIS_MAJOR)
-    throw new StoreNotOpenError(`Redis ${MIN_REDIS_MAJOR} or newer is needed, it is ${major}`);
-  if (client instanceof Redis && /^redis_mode:cluster/m.test(info))
-    throw new StoreNotOpenError('it is a node of a cluster: use redis-cluster://');
+function connectionOptions(location: RedisLocation) {
+  const { username, password } = location;
+  return {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(location.kind === 'node' && { db: location.db }),
+    ...(location.kind === 'node' && location.tls && { tls: {} }),
+    lazyConnect: true,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SOCKET_TIMEOUT_MS,
+  };
 }
 
-/** ioredis hides the reason of a cluster's node one level down. */
-function describe(error: Error & { lastNodeError?: Error; code?: unknown }): string {
-  const reason = error.lastNodeError ?? error;
-  if (/cluster support disabled/i.test(reason.message)) return 'it is not a cluster: use redis://';
-  return reason.message || String(error.code ?? reason.name);
+/** Asks what answers there what it is: a Cluster that cannot connect does not say why. One seed that answers is enough. */
+async function probe(location: RedisLocation): Promise<void> {
+  const addresses = location.kind === 'node' ? [location.address] : location.seeds;
+  const info = await Promise.any(addresses.map((address) => readInfo({ ...connectionOptions(location), ...address })));
+  const major = Number(/^redis_version:(\d+)/m.exec(info)?.[1] ?? MIN_REDIS_MAJOR);
+  if (major < MIN_REDIS_MAJOR) throw new Error(`it is Redis ${major}, and ${MIN_REDIS_MAJOR} or newer is needed`);
+  const isCluster = /^redis_mode:cluster/m.test(info);
+  if (isCluster && location.kind === 'node') throw new Error('it is a node of a cluster: use redis-cluster://');
+  if (!isCluster && location.kind === 'cluster') throw new Error('it is not a cluster: use redis://');
+}
+
+async function readInfo(options: ReturnType<typeof connectionOptions> & Address): Promise<string> {
+  const client = new Redis({ ...options, retryStrategy: () => null });
+  // What made the connection fail; the call itself only learns that it is closed.
+  let reason: Error | undefined;
+  client.on('error', (error: Error) => {
+    reason ??= error;
+  });
+  try {
+    await client.connect();
+    return await client.info('server');
+  } catch (error) {
+    throw reason ?? error;
+  } finally {
+    client.disconnect();
+  }
+}
+
+function describe(error: unknown): string {
+  const reason: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  if (!(reason instanceof Error)) return String(reason);
+  if (reason.message.startsWith('NOAUTH')) return 'it wants a password';
+  if (reason.message.startsWith('Unknown RESP type')) return 'what answers there is not Redis';
+  // A host with several addresses fails with one error for each, and no message of its own.
+  return reason.message || ('code' in reason ? String(reason.code) : reason.name);
 }
 
 async function withinSeconds<T>(promise: Promise<T>, seconds: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new StoreNotOpenError(`no answer within ${seconds} s`)), seconds * 1000);
+    timer = setTimeout(() => reject(new Error(`no answer within ${seconds} s`)), seconds * 1000);
   });
   try {
     return await Promise.race([promise, timeout]);

@@ -1,5 +1,5 @@
 import { LAYOUTS } from '@spanbuf/store';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { DEFAULT_LAYOUT, type RawSettings } from './settings.ts';
 
 const NOTES = `
@@ -39,17 +39,30 @@ export function createProgram({ version, assemble }: ProgramOptions): Command {
       'memory',
     )
     .option('--layout <NAME>', `how payloads lie in Redis: ${LAYOUTS.join(', ')} (default: ${DEFAULT_LAYOUT})`)
-    .option('--batch-size <N>', 'spans processed at once, 1 to 100000', '1000')
+    .addOption(defaulting('--batch-size <N>', 'spans processed at once, 1 to 100000', '1000'))
     .option(
       '--shuffle <SEED>',
       'process the spans in another order, the same for the same integer; holds FILE in memory',
     )
-    .option('--root-timeout-seconds <S>', 'quiet time after which a segment is due whose root was seen', '10')
-    .option('--timeout-seconds <S>', 'quiet time after which a segment is due whose root was not seen', '60')
-    .option('--max-age-seconds <S>', 'longest time until a segment is due', '600')
-    .option('--max-segment-bytes <N>', 'a segment that reaches this goes out early, the rest follows', '10485760')
-    .option('--max-message-bytes <N>', 'a segment that is longer is cut into several messages', '10485760')
+    .addOption(
+      defaulting('--root-timeout-seconds <S>', 'quiet time after which a segment is due whose root was seen', '10'),
+    )
+    .addOption(
+      defaulting('--timeout-seconds <S>', 'quiet time after which a segment is due whose root was not seen', '60'),
+    )
+    .addOption(defaulting('--max-age-seconds <S>', 'longest time until a segment is due', '600'))
+    .addOption(
+      defaulting('--max-segment-bytes <N>', 'a segment that reaches this goes out early, the rest follows', '10485760'),
+    )
+    .addOption(
+      defaulting('--max-message-bytes <N>', 'a segment that is longer is cut into several messages', '10485760'),
+    )
     .addHelpText('after', NOTES)
     .action((input: string, raw: RawSettings) => assemble(input, raw));
   return program;
+}
+
+/** Commander would quote the default, as a string. */
+function defaulting(flags: string, description: string, value: string): Option {
+  return new Option(flags, description).default(value, value);
 }

@@ -205,10 +205,7 @@ if not anyNew then return out end
 for handle, r in pairs(records) do writes[handle] = packRecord(r) end
 writes.n, writes[tokenField] = waiting, ''
 if unconfirmed ~= (values.o or '') then writes.o = unconfirmed end
-if not values.i then
-  local time = redis.call('TIME')
-  writes.i = time[1] .. string.format('%06d', time[2])
-end
+if not values.i then writes.i = ARGV[7] end
 local fields = {}
 for field, value in pairs(writes) do
   fields[#fields + 1] = field

@@ -10,7 +10,7 @@ FIELDS of the hash span-buf:ssr:{project:trace}
   @<source>/<partition>  highest offset taken from there, 20 digits
   !<token>             a call that has been applied
   n                    generations that hold spans, live or sealed; 0 or absent: nothing waits
-  i                    incarnation: microseconds at which the hash was made; fences what is deleted late
+  i                    incarnation: token of the call that made the hash; fences what is deleted late
   o                    sealed in passing and perhaps not in a queue yet: "<handle>.<list>.<shard>;" each
 
 A handle names a segment for as long as its trace is known, whatever its root turns out to be: the root's id is the

@@ -90,6 +90,7 @@ class MemoryStore implements SegmentStore {
   readonly #queues = new Map<number, Set<Generation>>();
   /** Traces without spans, in the order in which they are to be forgotten. */
   readonly #forgetting = new Map<string, Trace>();
+  #turn = 0;
 
   constructor(options: z.output<typeof optionsSchema>) {
     this.#options = options;
@@ -217,7 +218,10 @@ class MemoryStore implements SegmentStore {
 
   async claim(query: ClaimQuery): Promise<SealedGeneration[]> {
     const wall = this.#options.clock();
-    const shards = query.shards ?? [...this.#queues.keys()];
+    const all = query.shards ?? [...this.#queues.keys()];
+    // Another shard is the first each time, so that none is left over for ever.
+    const turn = this.#turn++ % Math.max(1, all.length);
+    const shards = [...all.slice(turn), ...all.slice(0, turn)];
     const ready = shards.map((shard) =>
       [...(this.#queues.get(shard) ?? [])].filter((one) => isReady(one, query, wall)).sort(byDue),
     );

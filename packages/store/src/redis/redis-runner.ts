@@ -45,6 +45,7 @@ type Outcome =
 
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 500;
+const CONNECT_POLL_MS = 2;
 
 /** Errors that pass by themselves: slots on the move, a failover, a node that starts, a script that runs long. */
 const PASSING = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|LOADING|MASTERDOWN|READONLY|BUSY|NOREPLICAS|UNBLOCKED|NOSCRIPT) ?/;
@@ -55,11 +56,13 @@ const PASSING = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|LOADING|MASTERDOWN|READONLY|BU
  */
 export class RedisRunner {
   readonly #client: Redis | Cluster;
-  readonly #options: RunnerOptions;
+  readonly #deadlineMs: number;
+  readonly #attemptMs: number;
 
-  constructor(client: Redis | Cluster, options: RunnerOptions) {
+  constructor(client: Redis | Cluster, { deadlineMs, attemptMs }: RunnerOptions) {
     this.#client = client;
-    this.#options = options;
+    this.#deadlineMs = deadlineMs;
+    this.#attemptMs = Math.min(attemptMs, deadlineMs);
   }
 
   /**
@@ -70,10 +73,12 @@ export class RedisRunner {
   async run(commands: readonly RedisCommand[]): Promise<RedisReply[]> {
     const replies = new Array<RedisReply>(commands.length);
     const askNodes = new Map<number, string>();
-    const startedMs = performance.now();
+    const endMs = performance.now() + this.#deadlineMs;
+    const leftMs = (): number => endMs - performance.now();
     let pending = commands.map((_, index) => index);
     for (let attempt = 0; pending.length > 0; attempt++) {
-      const outcomes = await this.#attempt(commands, pending, askNodes);
+      const patienceMs = attempt === 0 ? this.#attemptMs : Math.min(this.#attemptMs, leftMs());
+      const outcomes = await this.#attempt(commands, pending, askNodes, patienceMs);
       const refused = outcomes.find((outcome) => outcome?.kind === 'refused');
       if (refused?.kind === 'refused') throw refused.error;
       askNodes.clear();
@@ -93,14 +98,15 @@ export class RedisRunner {
         return true;
       });
       if (error === undefined) continue;
-      if (performance.now() - startedMs > this.#options.deadlineMs) {
+      if (askNodes.size < pending.length) await this.#refreshSlots(Math.min(this.#attemptMs, leftMs()));
+      if (leftMs() <= 0) {
         throw new StoreUnavailableError(
-          `${pending.length} of ${commands.length} commands were not answered within ${this.#options.deadlineMs} ms: ${error.message}`,
+          `${pending.length} of ${commands.length} commands were not answered within ${this.#deadlineMs} ms: ${error.message}`,
           { cause: error },
         );
       }
-      if (askNodes.size < pending.length) await this.#refreshSlots();
-      if (pause) await sleep(Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16), LONGEST_PAUSE_MS));
+      const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16), LONGEST_PAUSE_MS, leftMs() / 2);
+      if (pause) await sleep(pauseMs);
     }
     return replies;
   }
@@ -109,6 +115,7 @@ export class RedisRunner {
     commands: readonly RedisCommand[],
     pending: readonly number[],
     askNodes: ReadonlyMap<number, string>,
+    patienceMs: number,
   ): Promise<Outcome[]> {
     const outcomes = new Array<Outcome>(pending.length);
     const nodeOfSlot = this.#routes();
@@ -134,12 +141,12 @@ export class RedisRunner {
     }
     await Promise.all([
       ...[...groups].map(async ([node, group]) => {
-        for (const [i, outcome] of (await this.#send(node, group)).entries()) {
+        for (const [i, outcome] of (await this.#send(node, group, patienceMs)).entries()) {
           outcomes[group[i]?.at as number] = outcome;
         }
       }),
       ...strays.map(async ({ at, command }) => {
-        outcomes[at] = await this.#sendAlone(command);
+        outcomes[at] = await this.#sendAlone(command, patienceMs);
       }),
     ]);
     return outcomes;
@@ -149,18 +156,31 @@ export class RedisRunner {
    * Through ioredis' own redirection: it connects to a node that has no slot yet, which a pipeline cannot. With the source of
    * the script, since that node knows none, and ioredis drops it again when the slots are refreshed.
    */
-  async #sendAlone({ name, args, script }: RedisCommand): Promise<Outcome> {
+  async #sendAlone({ name, args, script }: RedisCommand, patienceMs: number): Promise<Outcome> {
     const sent = script
       ? this.#client.callBuffer('eval', script.source, ...args.slice(1))
       : this.#client.callBuffer(name, ...args);
     try {
-      return outcomeOf([null, await withTimeout(sent, this.#options.attemptMs)]);
+      return outcomeOf([null, await withTimeout(sent, patienceMs)]);
     } catch (error) {
       return outcomeOf([error as Error, null]);
     }
   }
 
-  async #send(node: Redis, group: readonly { command: RedisCommand; asking: boolean }[]): Promise<Outcome[]> {
+  async #send(
+    node: Redis,
+    group: readonly { command: RedisCommand; asking: boolean }[],
+    patienceMs: number,
+  ): Promise<Outcome[]> {
+    const endMs = performance.now() + patienceMs;
+    const again = (error: Error): Outcome[] => group.map(() => ({ kind: 'again', error, pause: true }));
+    // A connection that leaves a whole attempt unanswered counts as lost, and is made anew.
+    const isPatient = patienceMs >= this.#attemptMs;
+    if (!(await becomesReady(node, endMs))) {
+      if (isPatient && performance.now() >= endMs) node.stream?.destroy();
+      return again(new Error(`not connected to ${nodeName(node)}`));
+    }
+    const { stream } = node;
     const pipeline: ChainableCommander = node.pipeline();
     const positions: number[] = [];
     for (const { command, asking } of group) {
@@ -170,12 +190,13 @@ export class RedisRunner {
     }
     let results: [Error | null, unknown][] | null;
     try {
-      results = await withTimeout(pipeline.exec(), this.#options.attemptMs);
+      results = await withTimeout(pipeline.exec(), endMs - performance.now());
     } catch (error) {
-      return group.map(() => ({ kind: 'again', error: error as Error, pause: true }));
+      if (isPatient && error instanceof NoReplyError) stream.destroy();
+      return again(error as Error);
     }
     const outcomes = positions.map((at) => outcomeOf(results?.[at]));
-    await this.#loadMissing(node, group, outcomes);
+    await this.#loadMissing(node, group, outcomes, patienceMs);
     return outcomes;
   }
 
@@ -183,18 +204,26 @@ export class RedisRunner {
   async #loadMissing(
     node: Redis,
     group: readonly { command: RedisCommand }[],
-    outcomes: readonly Outcome[],
+    outcomes: Outcome[],
+    patienceMs: number,
   ): Promise<void> {
-    const missing = new Set<Script>();
+    const missing = new Map<Script, number[]>();
     for (const [i, outcome] of outcomes.entries()) {
       const script = group[i]?.command.script;
-      if (script && outcome.kind === 'again' && outcome.error.message.startsWith('NOSCRIPT')) missing.add(script);
+      if (!script || outcome.kind !== 'again' || !outcome.error.message.startsWith('NOSCRIPT')) continue;
+      const waiting = missing.get(script);
+      if (waiting) waiting.push(i);
+      else missing.set(script, [i]);
     }
     if (missing.size === 0) return;
     const pipeline = node.pipeline();
-    for (const { source } of missing) pipeline.script('LOAD', source);
-    // A failure shows as NOSCRIPT once more, and is tried again like everything else.
-    await withTimeout(pipeline.exec(), this.#options.attemptMs).catch(() => undefined);
+    for (const { source } of missing.keys()) pipeline.script('LOAD', source);
+    // A failure that passes shows as NOSCRIPT once more, and is tried again like everything else.
+    const results = await withTimeout(pipeline.exec(), patienceMs).catch(() => null);
+    for (const [k, waiting] of [...missing.values()].entries()) {
+      const loaded = outcomeOf(results?.[k]);
+      if (loaded.kind === 'refused') for (const i of waiting) outcomes[i] = loaded;
+    }
   }
 
   #routes(): (slot: number) => Route | undefined {
@@ -217,11 +246,11 @@ export class RedisRunner {
   }
 
   /** Pipelines of single nodes never make ioredis ask again who owns what. */
-  async #refreshSlots(): Promise<void> {
+  async #refreshSlots(patienceMs: number): Promise<void> {
     const client = this.#client;
     if (!isCluster(client)) return;
     const refreshed = new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
-    await withTimeout(refreshed, this.#options.attemptMs).catch(() => undefined);
+    await withTimeout(refreshed, patienceMs).catch(() => undefined);
   }
 }
 
@@ -251,10 +280,23 @@ function nodeName(node: Redis): string {
   return `${node.options.host}:${node.options.port}`;
 }
 
+/**
+ * Waits for a connection that is being made. Commands do not wait in the offline queue of ioredis: it outlives the call that
+ * filled it, and a claim that takes effect after its call was given up leases segments to nobody.
+ */
+async function becomesReady(node: Redis, endMs: number): Promise<boolean> {
+  if (node.status === 'wait') node.connect().catch(() => undefined);
+  while ((node.status === 'connecting' || node.status === 'connect') && performance.now() < endMs)
+    await sleep(CONNECT_POLL_MS);
+  return node.status === 'ready';
+}
+
+class NoReplyError extends Error {}
+
 async function withTimeout<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no reply within ${milliseconds} ms`)), milliseconds);
+    timer = setTimeout(() => reject(new NoReplyError(`no reply within ${Math.ceil(milliseconds)} ms`)), milliseconds);
   });
   try {
     return await Promise.race([promise, timeout]);

@@ -107,6 +107,7 @@ const SEAL_CHUNK = 32;
 export class RedisStore implements SegmentStore {
   readonly #runner: RedisRunner;
   readonly #settings: RedisStoreSettings;
+  #turn = 0;
 
   constructor(runner: RedisRunner, settings: RedisStoreSettings) {
     this.#runner = runner;
@@ -284,7 +285,9 @@ export class RedisStore implements SegmentStore {
     const page = Math.min(room, query.maxBytes === undefined ? QUEUE_PAGE : 2 * SEAL_CHUNK);
     const limit = Math.ceil(page / shards.length);
     const now = query.drain ? '+inf' : query.now;
-    const queues = shards.slice(0, room).map((shard) => this.#queue(shard));
+    // Another shard is the first each time, so that none is left over for ever where there are more of them than room.
+    const turn = this.#turn++ % shards.length;
+    const queues = [...shards.slice(turn), ...shards.slice(0, turn)].map((shard) => this.#queue(shard));
     const replies = await this.#runner.run(
       queues.map((queue) => claimCommand({ queue, now, leaseSeconds, limit, ttlSeconds })),
     );

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { expect, it, vi } from 'vitest';
-import type {
-  ClaimQuery,
-  SealedGeneration,
-  SegmentPolicy,
-  SegmentStore,
-  StoredSpan,
-  Subsegment,
-  TraceAddition,
+import {
+  type ClaimQuery,
+  MAX_SPANS_PER_ADDITION,
+  type SealedGeneration,
+  type SegmentPolicy,
+  type SegmentStore,
+  type StoredSpan,
+  type Subsegment,
+  type TraceAddition,
 } from '../segment-store.ts';
 
 /** What a test asks of the store it opens. */
@@ -219,6 +220,20 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
       for (const { traceId } of generations) traces.add(traceId);
     }
     expect(traces.size).toBe(25);
+  });
+
+  it('gets to every shard, however few it may return at once', async () => {
+    const { store } = await begin();
+    const additions = Array.from({ length: 12 }, (_, i) => ({
+      ...aTrace(),
+      subsegments: [subsegment('a', [aSpan('a', 'a', { partition: i < 9 ? 0 : i })], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    const shards: number[] = [];
+    for (let i = 0; i < 12; i++)
+      shards.push(...(await claimAll(store, T0 + 10, { limit: 1 })).map(({ shard }) => shard));
+    expect(shards).toHaveLength(12);
+    expect(new Set(shards.slice(0, 8)).size).toBe(4);
   });
 
   it('stops at a number of bytes, and gives the others back', async () => {
@@ -447,6 +462,26 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
     const generations = await claim(T0 + 60);
     expect(generations.map(({ spanCount }) => spanCount).sort()).toEqual([1, 1, 3]);
     expect((await store.read(generations)).flat()).toHaveLength(5);
+  });
+
+  it('takes the largest addition, of subsegments that have nothing in common, and unites them in the next', async () => {
+    const { add, claim } = await begin();
+    const of = (i: number, child: string, parent: string) =>
+      subsegment(parent, [aSpan(child, parent, { partition: i, offset: 2n ** 40n, source: `log ${i}` })]);
+    const indexes = Array.from({ length: MAX_SPANS_PER_ADDITION }, (_, i) => i);
+    const tiny = { maxSegmentBytes: 1 };
+    await add(
+      indexes.map((i) => of(i, hex(0x10000 + i), hex(0x20000 + i))),
+      T0,
+      tiny,
+    );
+    expect(await claim(T0)).toHaveLength(MAX_SPANS_PER_ADDITION);
+    await add(indexes.map((i) => of(i + 1_000, hex(0x30000 + i), hex(0x10000 + i))));
+    await add(indexes.map((i) => of(i + 2_000, hex(0x20000 + i), 'a')));
+    const rest = await claim(T0 + 60);
+    expect(rest.map(({ spanCount, segmentId }) => [spanCount, segmentId])).toEqual([
+      [2 * MAX_SPANS_PER_ADDITION, id('a')],
+    ]);
   });
 
   it('knows nothing of a trace any more when the dedupe window is over', async () => {
