@@ -45,6 +45,8 @@ type Outcome =
 
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 500;
+/** With less time left no attempt is begun: nobody would wait for what it does. */
+const SHORTEST_ATTEMPT_MS = 10;
 const CONNECT_POLL_MS = 2;
 
 /** Errors that pass by themselves: slots on the move, a failover, a node that starts, a script that runs long. */
@@ -99,7 +101,7 @@ export class RedisRunner {
       });
       if (error === undefined) continue;
       if (askNodes.size < pending.length) await this.#refreshSlots(Math.min(this.#attemptMs, leftMs()));
-      if (leftMs() <= 0) {
+      if (leftMs() < SHORTEST_ATTEMPT_MS) {
         throw new StoreUnavailableError(
           `${pending.length} of ${commands.length} commands were not answered within ${this.#deadlineMs} ms: ${error.message}`,
           { cause: error },
@@ -196,7 +198,7 @@ export class RedisRunner {
       return again(error as Error);
     }
     const outcomes = positions.map((at) => outcomeOf(results?.[at]));
-    await this.#loadMissing(node, group, outcomes, patienceMs);
+    await this.#loadMissing(node, group, outcomes, endMs - performance.now());
     return outcomes;
   }
 
@@ -296,7 +298,10 @@ class NoReplyError extends Error {}
 async function withTimeout<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new NoReplyError(`no reply within ${Math.ceil(milliseconds)} ms`)), milliseconds);
+    timer = setTimeout(
+      () => reject(new NoReplyError(`no reply within ${Math.round(milliseconds)} ms`)),
+      Math.max(0, milliseconds),
+    );
   });
   try {
     return await Promise.race([promise, timeout]);
