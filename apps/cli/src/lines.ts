@@ -22,6 +22,7 @@ export class LineSplitter {
   #heldBytes = 0;
   /** Of the line that is being read, held or not. */
   #lineBytes = 0;
+  #endsWithCr = false;
 
   constructor(maxLineBytes: number) {
     this.#maxLineBytes = maxLineBytes;
@@ -48,7 +49,9 @@ export class LineSplitter {
   }
 
   #hold(piece: Uint8Array, outlivesCall: boolean): void {
+    if (piece.length === 0) return;
     this.#lineBytes += piece.length;
+    this.#endsWithCr = piece.at(-1) === CR;
     // One more than the limit, because the last byte may turn out to be the CR of the line end.
     if (this.#lineBytes > this.#maxLineBytes + 1) {
       this.#held = [];
@@ -63,7 +66,8 @@ export class LineSplitter {
     const number = this.#number++;
     const isWhole = this.#heldBytes === this.#lineBytes;
     if (!isWhole) {
-      lines.push({ number, byteLength: this.#lineBytes, bytes: undefined });
+      const byteLength = this.#lineBytes - (this.#endsWithCr ? 1 : 0);
+      lines.push({ number, byteLength, bytes: undefined });
     } else if (!this.#held.every(isBlank)) {
       // A copy: a view would keep the whole chunk in memory for as long as the line is.
       const bytes = withoutMarks(Buffer.concat(this.#held, this.#heldBytes), number === 1);
@@ -73,6 +77,7 @@ export class LineSplitter {
     this.#held = [];
     this.#heldBytes = 0;
     this.#lineBytes = 0;
+    this.#endsWithCr = false;
   }
 }
 

@@ -24,10 +24,6 @@ function expected(bytes: Buffer): Line[] {
     at = end + 1;
     number += 1;
     if (line.length <= LIMIT + 1 && /^[ \t\r]*$/.test(line.toString('latin1'))) continue;
-    if (line.length > LIMIT + 1) {
-      lines.push({ number, byteLength: line.length, bytes: undefined });
-      continue;
-    }
     if (line.at(-1) === 0x0d) line = line.subarray(0, -1);
     lines.push({ number, byteLength: line.length, bytes: line.length > LIMIT ? undefined : Buffer.from(line) });
   }

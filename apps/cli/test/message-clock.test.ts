@@ -9,7 +9,7 @@ function aClock(): MessageClock {
 }
 
 /** Where the clock is after batches of one span each. */
-function after(times: readonly number[]): number {
+function timeAfter(times: readonly number[]): number {
   const clock = aClock();
   for (const seconds of times) clock.advance([at(seconds)]);
   return clock.nowSeconds;
@@ -19,7 +19,7 @@ const steady = (count: number, from = 0): number[] => Array.from({ length: count
 
 describe('MessageClock', () => {
   it('follows the spans, some batches behind', () => {
-    const now = after(steady(100));
+    const now = timeAfter(steady(100));
     expect(now).toBeGreaterThan(80);
     expect(now).toBeLessThanOrEqual(99);
   });
@@ -30,22 +30,22 @@ describe('MessageClock', () => {
     ['no time there is', 1e300],
   ])('is not moved by single spans from %s', (_name, hostile) => {
     const times = steady(100).map((seconds, i) => (i % 5 === 0 ? hostile : seconds));
-    expect(after(times)).toBeGreaterThan(75);
-    expect(after(times)).toBeLessThan(115);
+    expect(timeAfter(times)).toBeGreaterThan(75);
+    expect(timeAfter(times)).toBeLessThan(115);
   });
 
   it.each([1, 4_070_908_800])('goes on after a beginning at %d', (hostile) => {
-    const now = after([...Array.from({ length: 30 }, () => hostile), ...steady(100)]);
+    const now = timeAfter([...Array.from({ length: 30 }, () => hostile), ...steady(100)]);
     expect(now).toBeGreaterThan(75);
     expect(now).toBeLessThan(115);
   });
 
   it('takes a gap in the input in one small step', () => {
-    expect(after([...steady(50), ...steady(50, 86_400)])).toBeLessThan(110);
+    expect(timeAfter([...steady(50), ...steady(50, 86_400)])).toBeLessThan(110);
   });
 
   it('goes on where a file begins anew', () => {
-    expect(after([...steady(100, 86_400), ...steady(100)])).toBeGreaterThan(170);
+    expect(timeAfter([...steady(100, 86_400), ...steady(100)])).toBeGreaterThan(170);
   });
 
   it('never goes back', () => {

@@ -1,6 +1,7 @@
 import {
   BLOB_BYTES,
   MAX_SPANS_PER_ADDITION,
+  MAX_SUBSEGMENTS_PER_ADDITION,
   type StoredSpan,
   type Subsegment,
   type TraceAddition,
@@ -8,8 +9,7 @@ import {
 import { effectiveParent, type Span } from './span.ts';
 
 /**
- * Spans of a batch as the store takes them: by trace, in pieces of at most {@link MAX_SPANS_PER_ADDITION} spans in the
- * order of their offsets, each grouped into subsegments. Of spans with the same position only the first is taken. Cost:
+ * Spans of a batch as the store takes them: by trace, in pieces of bounded size in the order of their offsets, each grouped into subsegments. Of spans with the same position only the first is taken. Cost:
  * O(spans), and a sort where a trace's offsets do not come in order.
  */
 export function groupSpans(
@@ -31,11 +31,20 @@ export function groupSpans(
     repeated += trace.length - ordered.length;
     const { projectId, traceId } = ordered[0] as Span;
     for (let at = 0; at < ordered.length; at += MAX_SPANS_PER_ADDITION) {
-      const piece = ordered.slice(at, at + MAX_SPANS_PER_ADDITION);
-      additions.push({ projectId, traceId, subsegments: subsegmentsOf(piece, blobBytes) });
+      for (const subsegments of piecesOf(ordered.slice(at, at + MAX_SPANS_PER_ADDITION), blobBytes)) {
+        additions.push({ projectId, traceId, subsegments });
+      }
     }
   }
   return { additions, repeated };
+}
+
+/** The subsegments of spans in their order, cut in halves until there are few enough of them. */
+function piecesOf(spans: readonly Span[], blobBytes: number): Subsegment[][] {
+  const subsegments = subsegmentsOf(spans, blobBytes);
+  if (subsegments.length <= MAX_SUBSEGMENTS_PER_ADDITION) return [subsegments];
+  const half = spans.length >> 1;
+  return [...piecesOf(spans.slice(0, half), blobBytes), ...piecesOf(spans.slice(half), blobBytes)];
 }
 
 /** By source, partition and offset, each position once; those without an offset last, as they came. */

@@ -25,7 +25,7 @@ export interface QueueRef {
 }
 
 /** The sorted sets of a queue. They share a hash tag, so that one script may move an entry between them. */
-export type QueuePart = 'due' | 'in-flight' | 'held';
+export type QueuePart = 'due' | 'in-flight' | 'held' | 'forgotten';
 
 const SEGMENT_PREFIX = 'span-buf:s:';
 const MEMBER_KEYS_PREFIX = 'span-buf:mk:';
@@ -128,8 +128,8 @@ export function parseTraceKey(key: string | Uint8Array): TraceRef {
 }
 
 /**
- * `span-buf:q:{[<slice>-]<shard>}`: the sorted set of due segments of one shard; `:in-flight` and `:held` are appended
- * for the other two sets of the queue.
+ * `span-buf:q:{[<slice>-]<shard>}`: the sorted set of due segments of one shard; `:in-flight`, `:held` and
+ * `:forgotten` are appended for the other sets of the queue.
  * @throws {@link InvalidIdError} when the shard or the slice is not an integer from 0 to 16,777,215.
  */
 export function formatQueueKey(ref: QueueRef & { readonly part?: QueuePart }): string {
@@ -140,13 +140,14 @@ export function formatQueueKey(ref: QueueRef & { readonly part?: QueuePart }): s
 }
 
 // Without leading zeros: {01} is another key than {1}, and would be written back as {1}.
-const QUEUE_REST = /^\{(?:(?<sliceId>0|[1-9]\d{0,7})-)?(?<shard>0|[1-9]\d{0,7})\}(?::(?<part>in-flight|held))?$/;
+const QUEUE_REST =
+  /^\{(?:(?<sliceId>0|[1-9]\d{0,7})-)?(?<shard>0|[1-9]\d{0,7})\}(?::(?<part>in-flight|held|forgotten))?$/;
 
 /** Inverse of {@link formatQueueKey}. @throws {@link MalformedKeyError} for anything else. */
 export function parseQueueKey(key: string | Uint8Array): QueueRef & { readonly part: QueuePart } {
   return parseWith('queue key', key, QUEUE_PREFIX, (rest, fail) => {
     const groups = QUEUE_REST.exec(rest)?.groups;
-    if (groups === undefined) return fail('it does not end in {[<slice>-]<shard>}, :in-flight or :held');
+    if (groups === undefined) return fail('it does not end in {[<slice>-]<shard>}, :in-flight, :held or :forgotten');
     const shard = checkShard('shard', Number(groups['shard']));
     const part = (groups['part'] ?? 'due') as QueuePart;
     const { sliceId } = groups;

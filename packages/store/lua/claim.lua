@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 --[[ claim: leases entries of a shard's queue to the caller: first those whose lease has run out, then those held too long
 by the wall clock, then those that are due.
-KEYS     1  due, 2 in-flight, 3 held   sorted sets; in-flight: entry -> end of its lease, server microseconds
+KEYS     1  due, 2 in-flight, 3 held, 4 forgotten   sorted sets; in-flight: entry -> end of its lease, server microseconds
 ARGV     1  now            message time, Unix seconds, or '+inf'
          2  leaseSeconds   3  limit, 1 to 1000   4  ttlSeconds
-RETURNS  { lease, size of the queue, entry, how, entry, how, … }  how: 'due' | 'held'
-COST     O(limit x log(queue))
+RETURNS  { lease, size of the queue, entry, how, … }  how: 'due' | 'held', or 'forget', with the key of a large trace whose
+         dedupe window is over
+COST     O(limit x log(queue)); at most 8 traces to forget
 ]]
-local due, inFlight, held = KEYS[1], KEYS[2], KEYS[3]
+local due, inFlight, held, forgotten = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local FORGET_AT_ONCE = 8
 local limit, ttlSeconds = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -41,6 +43,11 @@ if room() > 0 then
     if not redis.call('ZSCORE', inFlight, entry) then take(entry, 'due') end
   end
 end
-out[2] = redis.call('ZCARD', due) + redis.call('ZCARD', inFlight)
+for _, trace in ipairs(redis.call('ZRANGEBYSCORE', forgotten, '-inf', time[1], 'LIMIT', 0, FORGET_AT_ONCE)) do
+  redis.call('ZREM', forgotten, trace)
+  out[#out + 1] = trace
+  out[#out + 1] = 'forget'
+end
+out[2] = redis.call('ZCARD', due) + redis.call('ZCARD', inFlight) + redis.call('ZCARD', forgotten)
 if redis.call('TTL', inFlight) < ttlSeconds then redis.call('EXPIRE', inFlight, ttlSeconds) end
 return out

@@ -7,11 +7,11 @@ ARGV     1  now                 message time, Unix seconds
          3  rootTimeoutSeconds, 4 timeoutSeconds, 5 maxAgeSeconds   numbers > 0
          6  maxSegmentBytes     integer > 0
          7  token               names this call; a repetition of the call has the same one
-         then for each subsegment:
+         then for each subsegment, 1 to 64:
          1  topId, 2 hasRoot 0|1, 3 shard, 4 entry (a member as in trace.lua), 5 spans, 6 bytes,
          7  position            field '@<source>/<partition>', or '' without offsets
          8  minOffset, 9 maxOffset   20 digits, or ''
-         10 span ids            16 hex digits each, concatenated; 1 to 512 in all subsegments together
+         10 span ids            16 hex digits each, concatenated; 1 to 256 in all subsegments together
 RETURNS  { 'PARTIAL', position, offset taken, … }  some subsegments are partly replays; nothing was written
          { 'APPLIED'|'AGAIN', what … }             AGAIN: this very call had been applied before
          what:  'L <handle> <list> <shard> <due>'  live: to be scheduled at <due>
@@ -29,7 +29,7 @@ local FIRST, STRIDE = 8, 10
 
 -- One read for all that is named in the call.
 local values = {}
-local wanted, position = { 'n', 'i', 'o', tokenField }, {}
+local wanted = { 'n', 'i', 'o', tokenField }
 local function want(field)
   if values[field] == nil then
     values[field] = false
@@ -212,5 +212,6 @@ for field, value in pairs(writes) do
   fields[#fields + 1] = value
 end
 redis.call('HSET', trace, unpack(fields))
-keepFor(trace, ttlSeconds)
+-- Never shorter than another writer wants it; GT alone sets nothing on a key that is new.
+if values.i then redis.call('EXPIRE', trace, ttlSeconds, 'GT') else redis.call('EXPIRE', trace, ttlSeconds) end
 return out

@@ -6,7 +6,6 @@ ARGV     1  handle, 2 list      as in the queue entry
          3  now                 message time, Unix seconds
          4  reason              '' : only if due; else seal in any case, for this reason unless it is due as well
          5  pageEntries         most entries of the list to return at once
-         6  ttlSeconds
 RETURNS  { 'SEALED', incarnation, packed (SEALED of trace.lua), entry 0, entry 1, … up to pageEntries }
          { 'LIVE', handle, list, shard, due }   not due yet, or its spans are in another segment or generation by now
          { 'GONE' }                             completed, or nothing is known of it
@@ -15,7 +14,7 @@ COST     O(pageEntries)
 --@include trace
 local trace, handle, list = KEYS[1], ARGV[1], ARGV[2]
 local now = tonumber(ARGV[3])
-local reason, pageEntries, ttlSeconds = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local reason, pageEntries = ARGV[4], tonumber(ARGV[5])
 local sealedField = '#' .. handle .. '.' .. list
 
 local function reply(packed)
@@ -43,5 +42,4 @@ if due then
 end
 packed = sealRecord(r, reason)
 redis.call('HSET', trace, sealedField, packed, current, packRecord(r))
-keepFor(trace, ttlSeconds)
 return reply(packed)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[ settle: ends leases. An entry whose lease is not the caller's any more is left alone.
-KEYS     1  due, 2 in-flight, 3 held
+KEYS     1  due, 2 in-flight, 3 held, 4 forgotten
 ARGV     1  lease, 2 ttlSeconds
          then pairs: entry, due time to give it back with, or '' to take it out of the queue
 RETURNS  size of the queue afterwards
@@ -21,4 +21,4 @@ for at = 3, #ARGV, 2 do
   end
 end
 if redis.call('TTL', due) < ttlSeconds then redis.call('EXPIRE', due, ttlSeconds) end
-return redis.call('ZCARD', due) + redis.call('ZCARD', inFlight)
+return redis.call('ZCARD', due) + redis.call('ZCARD', inFlight) + redis.call('ZCARD', KEYS[4])

@@ -11,6 +11,7 @@ FIELDS of the hash span-buf:ssr:{project:trace}
   !<token>             a call that has been applied
   n                    generations that hold spans, live or sealed; 0 or absent: nothing waits
   i                    incarnation: token of the call that made the hash; fences what is deleted late
+  f                    of a large trace that holds no spans: wall time, Unix seconds, at which it is to be forgotten
   o                    sealed in passing and perhaps not in a queue yet: "<handle>.<list>.<shard>;" each
 
 A handle names a segment for as long as its trace is known, whatever its root turns out to be: the root's id is the
@@ -65,9 +66,4 @@ local function findHandle(id, lookup, visited)
     value = lookup(id)
   end
   error('CORRUPT redirects of ' .. KEYS[1] .. ' do not end')
-end
-
--- Raises the time to live of a key to at least this; never shortens it.
-local function keepFor(key, ttlSeconds)
-  if redis.call('TTL', key) < ttlSeconds then redis.call('EXPIRE', key, ttlSeconds) end
 end

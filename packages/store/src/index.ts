@@ -12,6 +12,7 @@ export {
   type AddResult,
   type ClaimQuery,
   MAX_SPANS_PER_ADDITION,
+  MAX_SUBSEGMENTS_PER_ADDITION,
   type SealedGeneration,
   type SealReason,
   type SegmentPolicy,

@@ -32,14 +32,21 @@ export interface Subsegment {
   readonly spans: readonly StoredSpan[];
 }
 
-/** Most spans of one {@link TraceAddition}: bounds what one script does (512 spans take about 1 ms of Redis). */
-export const MAX_SPANS_PER_ADDITION = 512;
+/** Most spans of one {@link TraceAddition}: bounds what one script does. */
+export const MAX_SPANS_PER_ADDITION = 256;
+
+/**
+ * Most subsegments of one {@link TraceAddition}. A subsegment costs a script several times as much as a span: 64 of one span
+ * each take some 2 ms of Redis in a trace of 100,000 spans.
+ */
+export const MAX_SUBSEGMENTS_PER_ADDITION = 64;
 
 /**
  * Spans of one trace that are applied together or not at all: 1 to {@link MAX_SPANS_PER_ADDITION}. Of each source and
  * partition, every offset in an addition is higher than those of the additions of the same trace before it.
  */
 export interface TraceAddition extends TraceRef {
+  /** 1 to {@link MAX_SUBSEGMENTS_PER_ADDITION}. */
   readonly subsegments: readonly Subsegment[];
 }
 

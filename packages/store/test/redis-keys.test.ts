@@ -138,6 +138,61 @@ describe('a completed segment of many members', () => {
   });
 });
 
+describe('a large trace', () => {
+  const id = (i: number) => i.toString(16).padStart(16, '0');
+  const addition = (trace: { projectId: string; traceId: string }, from: number, length: number) => {
+    const span = (i: number) => ({ spanId: id(i), parentId: ROOT, partition: 0, payload: Buffer.from('{}') });
+    return {
+      ...trace,
+      subsegments: [{ topId: ROOT, hasRoot: false, spans: Array.from({ length }, (_, i) => span(from + i)) }],
+    };
+  };
+
+  it('is unlinked when its dedupe window is over, before it expires', async () => {
+    const trace = aTrace();
+    const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;
+    const sliceId = aSlice();
+    const store = openStore(client, { dedupeWindowSeconds: 1, sliceId });
+    const claim = () => store.claim({ now: T0 + 60, limit: 10, maxAgeSeconds: 600 });
+    await store.add(
+      Array.from({ length: 40 }, (_, i) => addition(trace, 1 + i * 256, 256)),
+      POLICY,
+      { now: T0 },
+    );
+    await store.complete(await claim());
+    expect(await client.ttl(key)).toBeGreaterThan(5);
+    // With spans again it stays.
+    await store.add([addition(trace, 20_000, 1)], POLICY, { now: T0 });
+    await expect
+      .poll(async () => (await claim()).length + Number(await client.exists(`span-buf:q:{${sliceId}-0}:forgotten`)))
+      .toBe(0);
+    expect(await client.exists(key)).toBe(1);
+  });
+
+  it('is gone soon after its window although its key would live on', async () => {
+    const trace = aTrace();
+    const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;
+    const sliceId = aSlice();
+    const store = openStore(client, { dedupeWindowSeconds: 1, sliceId });
+    const claim = () => store.claim({ now: T0 + 60, limit: 10, maxAgeSeconds: 600 });
+    await store.add(
+      Array.from({ length: 40 }, (_, i) => addition(trace, 1 + i * 256, 256)),
+      POLICY,
+      { now: T0 },
+    );
+    await store.complete(await claim());
+    expect(await claim()).toEqual([]);
+    expect(await client.ttl(key)).toBeGreaterThan(5);
+    await expect
+      .poll(async () => {
+        await claim();
+        return client.exists(key);
+      })
+      .toBe(0);
+    expect((await client.keys(`*${sliceId}*`)).filter((one) => one.includes(`${sliceId}-`))).toEqual([]);
+  });
+});
+
 describe('createRedisStore', () => {
   it('names every option that is wrong', () => {
     const options = {

@@ -429,6 +429,25 @@ describe('a cluster that moves slots and forgets scripts', () => {
       expect(await store.claim({ ...query, drain: true })).toEqual([]);
     });
 
+    it('is not asked for without a pause when the other node does not want it', async () => {
+      const { store } = await open(servers, { deadlineSeconds: 1 });
+      const trace = aTrace();
+      const slot = hashSlot(formatTraceKey(trace));
+      const owner = await servers.ownerOf(slot);
+      const otherId = String(await on(await otherThan(owner), (client) => client.call('CLUSTER', ['MYID'])));
+      const setSlot = (...args: string[]) => on(owner, (client) => client.call('CLUSTER', ['SETSLOT', slot, ...args]));
+      // What a resharding that broke down leaves behind: one says "ask the other", who says "it is not mine".
+      await setSlot('MIGRATING', otherId);
+      closing.push(() => setSlot('STABLE'));
+      const before = await answered(servers.nodes, 'ASK');
+      const addition = { ...trace, subsegments: [subsegment('a', [aSpan('a', 'a', 1)], true)] };
+      const adding = store.add([addition], POLICY, { now: T0 });
+      await expect(adding).rejects.toThrow(StoreUnavailableError);
+      expect((await answered(servers.nodes, 'ASK')) - before).toBeLessThan(20);
+      await setSlot('STABLE');
+      expect(await store.add([addition], POLICY, { now: T0 })).toEqual({ added: 1, replayed: 0 });
+    });
+
     it('is asked for a trace that is new', async () => {
       const { store } = await open(servers);
       const trace = aTrace();

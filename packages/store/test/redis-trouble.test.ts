@@ -3,7 +3,9 @@
  * busy, or takes a command and does not answer.
  */
 import { randomBytes } from 'node:crypto';
+import { mkdirSync, rmdirSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { formatQueueKey, formatTraceKey } from '@spanbuf/keys';
 import { type GateDecision, openCommandGate } from '@spanbuf/tooling/command-gate';
 import {
@@ -298,7 +300,7 @@ describe('a Redis that is away', () => {
   });
 
   it('is frozen, and is waited for until the deadline', async () => {
-    const store = storeOn(clientOf(server.connection), { deadlineSeconds, attemptSeconds: 0.1 });
+    const store = storeOn(clientOf(server.connection), { deadlineSeconds });
     const before = anAddition();
     await add(store, before);
     server.pause();
@@ -520,6 +522,51 @@ describe('a Redis that refuses', () => {
     const permitted = storeOn(clientOf(login), { sliceId });
     expect(await add(permitted, addition)).toEqual({ added: 1, replayed: 0 });
     await expectHeld(permitted, [addition]);
+  });
+
+  it('does not know the password', async () => {
+    const user = `user-${randomBytes(4).toString('hex')}`;
+    const client = clientOf({ ...server.connection, username: user, password: 'secret', retryStrategy: () => 20 });
+    const store = storeOn(client);
+    const addition = anAddition();
+    const error = await rejectionOf(add(store, addition));
+    expect(error).toBeInstanceOf(StoreRefusedError);
+    expect(error).toMatchObject({ retriable: false, message: expect.stringMatching(/WRONGPASS/) });
+    await direct.call('ACL', ['SETUSER', user, 'on', '>secret', '~*', '+@all']);
+    closing.push(() => direct.call('ACL', ['DELUSER', user]));
+    await vi.waitUntil(() => client.status === 'ready');
+    await add(store, addition);
+    await expectHeld(store, [addition]);
+  });
+
+  it('cannot write its snapshots: calls wait until it can', async () => {
+    const node = await startRedis();
+    closing.push(() => node.stop());
+    const control = clientOf(node.connection);
+    const store = storeOn(clientOf(node.connection));
+    const [before, after] = [anAddition(1), anAddition(2)];
+    await add(store, before);
+    // A directory is where the snapshot should go.
+    const [, directory] = (await control.config('GET', 'dir')) as [string, string];
+    const obstacle = join(directory, 'dump.rdb');
+    mkdirSync(obstacle);
+    await control.config('SET', 'save', '3600 1000000');
+    await snapshot('err');
+    const adding = add(store, after);
+    await vi.waitFor(async () => expect(await control.info('errorstats')).toMatch(/errorstat_MISCONF:count=[3-9]/));
+    rmdirSync(obstacle);
+    await snapshot('ok');
+    await adding;
+    await expectHeld(store, [before, after]);
+
+    async function snapshot(status: string): Promise<void> {
+      await control.bgsave();
+      await vi.waitFor(async () => {
+        const info = await control.info('persistence');
+        expect(info).toContain('rdb_bgsave_in_progress:0');
+        expect(info).toContain(`rdb_last_bgsave_status:${status}`);
+      });
+    }
   });
 
   it('finds something else under the key of a trace: says so, and loses nothing of the others', async () => {

@@ -15,6 +15,7 @@ import type { EntryRef } from './trace-scripts.ts';
 const schedule = loadScript('schedule');
 const claim = loadScript('claim');
 const settle = loadScript('settle');
+const forgetLater = loadScript('forget-later');
 const registerShards = loadScript('register-shards');
 const forgetShards = loadScript('forget-shards');
 
@@ -76,13 +77,36 @@ export function claimCommand({ queue, now, leaseSeconds, limit, ttlSeconds }: Cl
   return evalsha(claim, queueKeys(queue), [now, leaseSeconds, limit, ttlSeconds]);
 }
 
-export function parseClaimReply(queue: QueueRef, reply: RedisReply): { leases: Lease[]; isEmpty: boolean } {
+export interface ClaimReply {
+  readonly leases: readonly Lease[];
+  /** Keys of large traces whose dedupe window is over. */
+  readonly forget: readonly string[];
+  readonly isEmpty: boolean;
+}
+
+export function parseClaimReply(queue: QueueRef, reply: RedisReply): ClaimReply {
   const [lease, size, ...rest] = reply as readonly [Buffer, number, ...Buffer[]];
   const leases: Lease[] = [];
+  const forget: string[] = [];
   for (let i = 0; i < rest.length; i += 2) {
-    leases.push({ queue, lease: String(lease), entry: String(rest[i]), held: String(rest[i + 1]) === 'held' });
+    const [entry, how] = [String(rest[i]), String(rest[i + 1])];
+    if (how === 'forget') forget.push(entry);
+    else leases.push({ queue, lease: String(lease), entry, held: how === 'held' });
   }
-  return { leases, isEmpty: size === 0 };
+  return { leases, forget, isEmpty: size === 0 };
+}
+
+export function forgetLaterCommand(
+  queue: QueueRef,
+  ttlSeconds: number,
+  dedupeWindowSeconds: number,
+  traceKeys: readonly string[],
+): RedisCommand {
+  return evalsha(
+    forgetLater,
+    [formatQueueKey({ ...queue, part: 'forgotten' })],
+    [ttlSeconds, dedupeWindowSeconds, ...traceKeys],
+  );
 }
 
 /** `due` of an ending: when to give the entry back; `undefined` takes it out of the queue. Answers the queue's size. */
@@ -128,6 +152,7 @@ function queueKeys(queue: QueueRef): string[] {
     formatQueueKey(queue),
     formatQueueKey({ ...queue, part: 'in-flight' }),
     formatQueueKey({ ...queue, part: 'held' }),
+    formatQueueKey({ ...queue, part: 'forgotten' }),
   ];
 }
 

@@ -43,14 +43,17 @@ type Outcome =
   | { readonly kind: 'again'; readonly error: Error; readonly askNode?: string; readonly pause: boolean }
   | { readonly kind: 'refused'; readonly error: StoreRefusedError };
 
+/** After a redirection or a missing script it goes on at once, unless nodes send it to and fro: MOVED, ASK, NOSCRIPT. */
+const FREE_ATTEMPTS = 3;
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 500;
 /** With less time left no attempt is begun: nobody would wait for what it does. */
 const SHORTEST_ATTEMPT_MS = 10;
 const CONNECT_POLL_MS = 2;
 
-/** Errors that pass by themselves: slots on the move, a failover, a node that starts, a script that runs long. */
-const PASSING = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|LOADING|MASTERDOWN|READONLY|BUSY|NOREPLICAS|UNBLOCKED|NOSCRIPT) ?/;
+/** Errors that pass: slots on the move, a failover, a node that starts, a script that runs long, a full disk. */
+const PASSING =
+  /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|LOADING|MASTERDOWN|READONLY|MISCONF|BUSY|NOREPLICAS|UNBLOCKED|NOSCRIPT) ?/;
 
 /**
  * Sends commands to the nodes that own their slots, one pipeline per node, and repeats those that a moving, failing or
@@ -60,11 +63,18 @@ export class RedisRunner {
   readonly #client: Redis | Cluster;
   readonly #deadlineMs: number;
   readonly #attemptMs: number;
+  /** Why the last connection that was lost, or was not made, was not. ioredis says so in no other place. */
+  #connectionError: Error | undefined;
 
   constructor(client: Redis | Cluster, { deadlineMs, attemptMs }: RunnerOptions) {
     this.#client = client;
     this.#deadlineMs = deadlineMs;
     this.#attemptMs = Math.min(attemptMs, deadlineMs);
+    const note = (error: Error): void => {
+      this.#connectionError = error;
+    };
+    if (isCluster(client)) client.on('node error', note);
+    else client.on('error', note);
   }
 
   /**
@@ -108,7 +118,7 @@ export class RedisRunner {
         );
       }
       const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16), LONGEST_PAUSE_MS, leftMs() / 2);
-      if (pause) await sleep(pauseMs);
+      if (pause || attempt >= FREE_ATTEMPTS) await sleep(pauseMs);
     }
     return replies;
   }
@@ -180,7 +190,10 @@ export class RedisRunner {
     const isPatient = patienceMs >= this.#attemptMs;
     if (!(await becomesReady(node, endMs))) {
       if (isPatient && performance.now() >= endMs) node.stream?.destroy();
-      return again(new Error(`not connected to ${nodeName(node)}`));
+      const cause = this.#connectionError;
+      // A server that was reached, and does not let this user in.
+      if (cause?.name === 'ReplyError' && node === this.#client) return group.map(() => outcomeOf([cause, null]));
+      return again(new Error(`not connected to ${nodeName(node)}${cause ? `: ${cause.message}` : ''}`, { cause }));
     }
     const { stream } = node;
     const pipeline: ChainableCommander = node.pipeline();

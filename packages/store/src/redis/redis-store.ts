@@ -15,6 +15,7 @@ import type {
 import type { PayloadStorage } from './payload-storage.ts';
 import {
   claimCommand,
+  forgetLaterCommand,
   forgetShardsCommand,
   formatEntry,
   type Lease,
@@ -29,9 +30,11 @@ import {
 } from './queue-scripts.ts';
 import type { RedisCommand, RedisReply, RedisRunner } from './redis-runner.ts';
 import {
+  type Completed,
   completeCommand,
   confirmCommand,
   type EntryRef,
+  forgetCommand,
   type LinkEffect,
   type LinkSubsegment,
   linkCommand,
@@ -151,6 +154,12 @@ export class RedisStore implements SegmentStore {
     const { spanId } = subsegment.spans[0] as StoredSpan;
     const ref = { ...trace, spanId, writeId: this.#settings.nextWriteId() };
     return { subsegment, member: { mark: this.#settings.layout.mark, ref } };
+  }
+
+  /** Of what a flusher writes to a queue. Only ever lengthens what a writer has set. */
+  get #queueTtlSeconds(): number {
+    const { redisTtlSeconds, leaseSeconds, dedupeWindowSeconds } = this.#settings;
+    return Math.max(redisTtlSeconds, Math.ceil(2 * leaseSeconds), 2 * dedupeWindowSeconds);
   }
 
   async #putPayloads(parts: readonly Part[], ttlSeconds: number): Promise<void> {
@@ -281,7 +290,8 @@ export class RedisStore implements SegmentStore {
     room: number,
     tokens: ReadonlyMap<number, string> | undefined,
   ): Promise<Lease[]> {
-    const { leaseSeconds, redisTtlSeconds: ttlSeconds, sliceId } = this.#settings;
+    const { leaseSeconds, sliceId } = this.#settings;
+    const ttlSeconds = this.#queueTtlSeconds;
     const page = Math.min(room, query.maxBytes === undefined ? QUEUE_PAGE : 2 * SEAL_CHUNK);
     const limit = Math.ceil(page / shards.length);
     const now = query.drain ? '+inf' : query.now;
@@ -298,7 +308,9 @@ export class RedisStore implements SegmentStore {
       const token = tokens?.get(shard);
       if (isEmpty && token !== undefined) empty.set(shard, token);
     }
-    if (empty.size > 0) await this.#runner.run([forgetShardsCommand(sliceId, empty)]);
+    const forget = parsed.flatMap((claim) => claim.forget).map(forgetCommand);
+    if (empty.size > 0) forget.push(forgetShardsCommand(sliceId, empty));
+    await this.#runner.run(forget);
     const leases = parsed.flatMap((claim) => claim.leases);
     await this.#giveBack(leases.slice(room), query.now);
     return leases.slice(0, room);
@@ -310,12 +322,11 @@ export class RedisStore implements SegmentStore {
 
   /** Seals what the leases stand for. What is not due after all, or is elsewhere by now, is queued where it belongs. */
   async #seal(leases: readonly Lease[], query: ClaimQuery): Promise<SealedGeneration[]> {
-    const { redisTtlSeconds: ttlSeconds } = this.#settings;
     const targets = leases.map((lease) => ({ lease, ...parseEntry(lease.entry) }));
     const replies = await this.#runner.run(
       targets.map(({ lease, trace, handle, list }) => {
         const anyway = lease.held ? 'max-age' : query.drain ? 'drain' : undefined;
-        return sealCommand({ trace, handle, list, now: query.now, anyway, ttlSeconds });
+        return sealCommand({ trace, handle, list, now: query.now, anyway });
       }),
     );
     const generations: SealedGeneration[] = [];
@@ -344,7 +355,8 @@ export class RedisStore implements SegmentStore {
 
   async #requeue(moved: readonly { shard: number; entry: string; due: string }[], query: ClaimQuery): Promise<void> {
     if (moved.length === 0) return;
-    const { redisTtlSeconds: ttlSeconds, sliceId } = this.#settings;
+    const { sliceId } = this.#settings;
+    const ttlSeconds = this.#queueTtlSeconds;
     const heldSeconds = Math.ceil(3 * query.maxAgeSeconds);
     const shards = groupBy(moved, ({ shard }) => shard);
     const commands = [...shards].map(([shard, entries]) =>
@@ -364,7 +376,7 @@ export class RedisStore implements SegmentStore {
       for (const page of pagesOf(group, QUEUE_PAGE)) {
         const { lease } = page[0] as { lease: Lease };
         const pairs = page.map((ending) => ({ entry: ending.lease.entry, due: ending.due }));
-        commands.push(settleCommand(lease, this.#settings.redisTtlSeconds, pairs));
+        commands.push(settleCommand(lease, this.#queueTtlSeconds, pairs));
         shards.push(lease.queue.shard);
       }
     }
@@ -463,12 +475,20 @@ export class RedisStore implements SegmentStore {
     const tokens = await this.#readShards();
     const contents = await this.#contents(claims);
     // The record goes first: once it is gone, nobody reads these payloads, whoever unlinks them.
-    const known = await this.#runner.run(claims.map(({ sealed }) => completeCommand(sealed, dedupeWindowSeconds)));
+    const replies = await this.#runner.run(claims.map(({ sealed }) => completeCommand(sealed, dedupeWindowSeconds)));
+    const removals: RedisCommand[] = [];
+    const large = new Map<number, string[]>();
     for (const [i, { members, lists }] of contents.entries()) {
-      const { sealed } = claims[i] as RedisClaim;
-      const sweeps = known[i] === 0 ? [] : sweepsOf(sealed, lists);
-      for (const page of pagesOf([...this.#removals(members), ...sweeps], READ_BLOBS)) await this.#runner.run(page);
+      const { sealed, lease } = claims[i] as RedisClaim;
+      const left = String(replies[i]) as Completed;
+      removals.push(...this.#removals(members));
+      if (left !== 'GONE') removals.push(...sweepsOf(sealed, lists));
+      if (left === 'LARGE') entryOf(large, lease.queue.shard, () => []).push(formatTraceKey(sealed.trace));
     }
+    for (const [shard, traceKeys] of large) {
+      removals.push(forgetLaterCommand(this.#queue(shard), this.#queueTtlSeconds, dedupeWindowSeconds, traceKeys));
+    }
+    for (const page of pagesOf(removals, READ_BLOBS)) await this.#runner.run(page);
     const empty = await this.#settle(claims.map(({ lease }) => ({ lease, due: undefined })));
     const forget = new Map(empty.flatMap((shard) => (tokens.has(shard) ? [[shard, tokens.get(shard) as string]] : [])));
     if (forget.size > 0) await this.#runner.run([forgetShardsCommand(sliceId, forget)]);

@@ -9,6 +9,7 @@ import { loadScript } from './script.ts';
 const link = loadScript('link');
 const seal = loadScript('seal');
 const complete = loadScript('complete');
+const forget = loadScript('forget');
 const sweep = loadScript('sweep');
 const confirm = loadScript('confirm');
 
@@ -104,7 +105,6 @@ export interface SealCall extends EntryRef {
   readonly now: number;
   /** Seal even when it is not due, and say this unless it is due as well. */
   readonly anyway: SealReason | undefined;
-  readonly ttlSeconds: number;
 }
 
 /** What a sealed generation's record says. */
@@ -129,8 +129,8 @@ export type SealReply =
   | { readonly kind: 'gone' };
 
 export function sealCommand(call: SealCall): RedisCommand {
-  const { handle, list, now, anyway, ttlSeconds } = call;
-  return evalsha(seal, [formatTraceKey(call.trace)], [handle, list, now, anyway ?? '', PAGE_ENTRIES, ttlSeconds]);
+  const { handle, list, now, anyway } = call;
+  return evalsha(seal, [formatTraceKey(call.trace)], [handle, list, now, anyway ?? '', PAGE_ENTRIES]);
 }
 
 export function parseSealReply(reply: RedisReply): SealReply {
@@ -174,11 +174,23 @@ export interface SealedRef extends EntryRef {
   readonly entries: number;
 }
 
-/** Answers 0 when the trace is gone, else 1. */
+/** Fields of a trace from which on it is not left to expire: Redis takes some 3 ms to free as many at once. */
+const LARGE_FIELDS = 8_192;
+/** How long after its dedupe window a large trace expires all the same, should nobody claim meanwhile. */
+const FORGET_GRACE_SECONDS = 10;
+
+export type Completed = 'GONE' | 'KNOWN' | 'LARGE';
+
+/** Answers what is left of the trace: see {@link Completed} in complete.lua. */
 export function completeCommand(sealed: SealedRef, dedupeWindowSeconds: number): RedisCommand {
   const { handle, list, incarnation, entries } = sealed;
-  const args = [handle, list, incarnation, dedupeWindowSeconds, Math.min(entries, PAGE_ENTRIES)];
+  const atOnce = Math.min(entries, PAGE_ENTRIES);
+  const args = [handle, list, incarnation, dedupeWindowSeconds, atOnce, LARGE_FIELDS, FORGET_GRACE_SECONDS];
   return evalsha(complete, [formatTraceKey(sealed.trace)], args);
+}
+
+export function forgetCommand(traceKey: string): RedisCommand {
+  return evalsha(forget, [traceKey], []);
 }
 
 /** Reads entries `from` up to, not including, `to`. Answers an array of entries. */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { expect, it, vi } from 'vitest';
 import {
   type ClaimQuery,
-  MAX_SPANS_PER_ADDITION,
+  MAX_SUBSEGMENTS_PER_ADDITION,
   type SealedGeneration,
   type SegmentPolicy,
   type SegmentStore,
@@ -468,19 +468,19 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
     const { add, claim } = await begin();
     const of = (i: number, child: string, parent: string) =>
       subsegment(parent, [aSpan(child, parent, { partition: i, offset: 2n ** 40n, source: `log ${i}` })]);
-    const indexes = Array.from({ length: MAX_SPANS_PER_ADDITION }, (_, i) => i);
+    const indexes = Array.from({ length: MAX_SUBSEGMENTS_PER_ADDITION }, (_, i) => i);
     const tiny = { maxSegmentBytes: 1 };
     await add(
       indexes.map((i) => of(i, hex(0x10000 + i), hex(0x20000 + i))),
       T0,
       tiny,
     );
-    expect(await claim(T0)).toHaveLength(MAX_SPANS_PER_ADDITION);
+    expect(await claim(T0)).toHaveLength(MAX_SUBSEGMENTS_PER_ADDITION);
     await add(indexes.map((i) => of(i + 1_000, hex(0x30000 + i), hex(0x10000 + i))));
     await add(indexes.map((i) => of(i + 2_000, hex(0x20000 + i), 'a')));
     const rest = await claim(T0 + 60);
     expect(rest.map(({ spanCount, segmentId }) => [spanCount, segmentId])).toEqual([
-      [2 * MAX_SPANS_PER_ADDITION, id('a')],
+      [2 * MAX_SUBSEGMENTS_PER_ADDITION, id('a')],
     ]);
   });
 
