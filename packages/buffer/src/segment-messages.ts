@@ -86,12 +86,11 @@ function buildMessage(
 /** Of the spans as received, not as written, so that it does not depend on the version that builds the message. */
 function flushIdOf(generation: SealedGeneration, spans: readonly SpanJson[], part: number): string {
   const { projectId, traceId, segmentId } = generation;
-  const hash = createHash('sha256');
-  hash.update(`${projectId}:${traceId}:${segmentId}:${generation.generation}:${part}`);
-  for (const { span } of spans) {
-    hash.update(`\n${span.source ?? ''}/${span.partition}/${span.offset ?? ''}/${span.payload.length}:`);
-    hash.update(span.payload);
-  }
+  let head = `${projectId}:${traceId}:${segmentId}:${generation.generation}:${part}`;
+  for (const { span } of spans)
+    head += ` ${span.source ?? ''}/${span.partition}/${span.offset ?? ''}:${span.payload.length}`;
+  const hash = createHash('sha256').update(head);
+  for (const { span } of spans) hash.update(span.payload);
   return hash.digest('hex').slice(0, FLUSH_ID_DIGITS);
 }
 

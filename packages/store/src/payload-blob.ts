@@ -89,26 +89,28 @@ function decode(body: Buffer): StoredSpan[] {
   const count = readVarint(cursor);
   const source = readBytes(cursor, readVarint(cursor)).toString();
   const partition = readVarint(cursor);
-  const heads: { spanId: string; parentId: string; offset?: bigint; bytes: number }[] = [];
+  const spans: Writable<StoredSpan>[] = [];
+  const lengths: number[] = [];
   let lastOffset = 0n;
   for (let i = 0; i < count; i++) {
     const flags = readBytes(cursor, 1)[0] as number;
-    const spanId = readBytes(cursor, ID_BYTES).toString('hex');
-    const parentId = flags & IS_ROOT ? spanId : readBytes(cursor, ID_BYTES).toString('hex');
+    const spanId = readId(cursor);
+    const parentId = flags & IS_ROOT ? spanId : readId(cursor);
+    const span: Writable<StoredSpan> = { spanId, parentId, partition, payload: body };
     if (flags & HAS_OFFSET) {
       lastOffset += readBigVarint(cursor);
-      heads.push({ spanId, parentId, offset: lastOffset, bytes: readVarint(cursor) });
-    } else {
-      heads.push({ spanId, parentId, bytes: readVarint(cursor) });
+      span.offset = lastOffset;
     }
+    if (source !== '') span.source = source;
+    spans.push(span);
+    lengths.push(readVarint(cursor));
   }
-  const spans = heads.map(({ bytes, ...head }): StoredSpan => {
-    const span = { ...head, partition, payload: readBytes(cursor, bytes) };
-    return source === '' ? span : { ...span, source };
-  });
+  for (const [i, span] of spans.entries()) span.payload = readBytes(cursor, lengths[i] as number);
   if (cursor.at !== body.length) throw new RangeError(`${body.length - cursor.at} bytes too many`);
   return spans;
 }
+
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 interface Cursor {
   readonly body: Buffer;
@@ -121,6 +123,13 @@ function readBytes(cursor: Cursor, length: number): Buffer {
   const bytes = cursor.body.subarray(cursor.at, end);
   cursor.at = end;
   return bytes;
+}
+
+function readId(cursor: Cursor): string {
+  const start = cursor.at;
+  if (start + ID_BYTES > cursor.body.length) throw new RangeError('it ends too early');
+  cursor.at = start + ID_BYTES;
+  return cursor.body.toString('hex', start, cursor.at);
 }
 
 function readBigVarint(cursor: Cursor): bigint {
