@@ -179,14 +179,23 @@ export class SpanBuffer {
       if (!Number.isInteger(value) || value < 1)
         throw new InvalidArgumentError(`${name} must be an integer from 1, got ${value}`);
     }
-    const generations = await this.#store.claim({
+    const query = {
       now,
       limit,
       drain,
       maxAgeSeconds: this.#policy.maxAgeSeconds,
       ...(shards && { shards }),
       ...(maxBytes !== undefined && { maxBytes }),
-    });
+    };
+    for (;;) {
+      const generations = await this.#store.claim(query);
+      const segments = await this.#load(generations);
+      // An empty answer is to mean that nothing is due, not that all of it is lost.
+      if (segments.length > 0 || generations.length === 0) return segments;
+    }
+  }
+
+  async #load(generations: readonly SealedGeneration[]): Promise<FlushedSegment[]> {
     const contents = await this.#read(generations);
     const empty: SealedGeneration[] = [];
     const segments: FlushedSegment[] = [];

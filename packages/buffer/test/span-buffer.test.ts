@@ -355,6 +355,16 @@ describe('what Redis has lost', async () => {
     expect(await buffer.flush({ now: T0 + 1_000_000 })).toEqual([]);
   });
 
+  it('does not make a flush look as if nothing else were due', async () => {
+    const { losses, buffer } = lossesOf();
+    const [one, two] = [aTraceId(), aTraceId()] as const;
+    await buffer.process([aSpan(one, ROOT, null)], { now: T0 });
+    await buffer.process([aSpan(two, ROOT, null)], { now: T0 + 1 });
+    await client.del(...(await payloadKeys(one, ROOT)));
+    expect((await buffer.flush({ now: T0 + 20, limit: 1 })).map(({ traceId }) => traceId)).toEqual([two]);
+    expect(losses).toHaveLength(1);
+  });
+
   it('is no loss when another flusher has completed it meanwhile', async () => {
     const { losses, buffer } = lossesOf();
     const trace = aTraceId();

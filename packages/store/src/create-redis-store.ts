@@ -55,13 +55,17 @@ export interface RedisStoreOptions {
 /**
  * Segments in Redis 7 or newer: one node or a cluster. The client stays the caller's: it is neither connected nor closed
  * here.
- * @param client - ioredis. A `keyPrefix` without braces is honoured.
+ * @param client - ioredis. A `keyPrefix` without braces is honoured; of a cluster, one in `redisOptions`.
  * @throws {@link InvalidStoreOptionsError} that names every option that is wrong.
  */
 export function createRedisStore(client: Redis | Cluster, options: RedisStoreOptions = {}): SegmentStore {
   const parsed = optionsSchema.safeParse(options);
   if (!parsed.success)
     throw new InvalidStoreOptionsError(`options of createRedisStore: ${z.prettifyError(parsed.error)}`);
+  if (client.isCluster && client.options.keyPrefix !== (client as Cluster).options.redisOptions?.keyPrefix) {
+    // ioredis would put it before the keys of single commands, and leave it out in pipelines of a node.
+    throw new InvalidStoreOptionsError('keyPrefix of a Cluster must be set in redisOptions');
+  }
   const { layout, sliceId, deadlineSeconds, attemptSeconds, ...settings } = parsed.data;
   const runner = new RedisRunner(client, { deadlineMs: deadlineSeconds * 1000, attemptMs: attemptSeconds * 1000 });
   return new RedisStore(runner, {

@@ -1,6 +1,6 @@
 import { formatPayloadKey, formatSegmentKey, hashSlot, parsePayloadKey, parseSegmentKey } from '@spanbuf/keys';
 import { Redis } from 'ioredis';
-import { afterAll, describe, expect, inject, it } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
 import {
   createRedisStore,
   InvalidStoreOptionsError,
@@ -8,7 +8,7 @@ import {
   type LayoutName,
   type SealedGeneration,
 } from '../src/index.ts';
-import { aSlice, aTrace, connect, openStore } from './stores.ts';
+import { aSlice, aTrace, connect, connectCluster, openStore, TOPOLOGIES } from './stores.ts';
 
 const POLICY = { rootTimeoutSeconds: 10, timeoutSeconds: 60, maxAgeSeconds: 600, maxSegmentBytes: 1_000_000 };
 const T0 = 1_700_000_000;
@@ -206,18 +206,35 @@ describe('createRedisStore', () => {
     for (const name of Object.keys(options)) expect(() => createRedisStore(client as Redis, options)).toThrow(name);
   });
 
-  it('honours a key prefix of the client', async () => {
-    const keyPrefix = `prefix-${aSlice()}:`;
-    const prefixed = new Redis(inject('redisUrl'), { keyPrefix });
-    afterAll(() => prefixed.disconnect());
-    const trace = aTrace();
-    const store = openStore(prefixed, { dedupeWindowSeconds: 0 });
-    await store.add([additionOf(trace)], POLICY, { now: T0 });
-    for (const key of await client.keys(`*${trace.projectId}*`)) expect(key.startsWith(keyPrefix)).toBe(true);
-    const generations: SealedGeneration[] = await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 });
-    expect((await store.read(generations)).flat()).toHaveLength(1);
-    await store.complete(generations);
-    expect(await client.keys(`${keyPrefix}*`)).toEqual([]);
+  it.each(TOPOLOGIES)('honours a key prefix of the client on %s', async (topology) => {
+    // Several: the slot of a key without a hash tag depends on its prefix.
+    for (const keyPrefix of Array.from({ length: 5 }, () => `prefix-${aSlice()}:`)) {
+      const prefixed =
+        topology === 'one node'
+          ? new Redis(inject('redisUrl'), { keyPrefix })
+          : connectCluster(inject('redisClusterUrl'), { redisOptions: { keyPrefix } });
+      const trace = aTrace();
+      const store = openStore(prefixed, { dedupeWindowSeconds: 0, deadlineSeconds: 10 });
+      await store.add([additionOf(trace)], POLICY, { now: T0 });
+      const nodes = prefixed instanceof Redis ? [client as Redis] : prefixed.nodes('master');
+      const keys = async () => (await Promise.all(nodes.map((node) => node.keys('*')))).flat();
+      expect(
+        (await keys()).filter((key) => key.includes(trace.projectId)).every((key) => key.startsWith(keyPrefix)),
+      ).toBe(true);
+      const generations: SealedGeneration[] = await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 });
+      expect((await store.read(generations)).flat()).toHaveLength(1);
+      await store.complete(generations);
+      expect((await keys()).filter((key) => key.startsWith(keyPrefix))).toEqual([]);
+      prefixed.disconnect();
+    }
+  });
+});
+
+describe('a key prefix that ioredis would use for some commands only', () => {
+  it('is refused', () => {
+    const cluster = connectCluster(inject('redisClusterUrl'), { keyPrefix: 'prefix:', lazyConnect: true });
+    expect(() => createRedisStore(cluster)).toThrow('must be set in redisOptions');
+    cluster.disconnect();
   });
 });
 

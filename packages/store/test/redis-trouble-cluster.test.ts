@@ -462,8 +462,11 @@ describe('a cluster that moves slots and forgets scripts', () => {
         const { store, client } = await open(servers, { layout });
         const trace = aTrace();
         const tag = formatPayloadKey({ ...trace, spanId: id('b') });
-        const payloadKeys = () =>
-          on(ownerBefore, (node) => node.call('CLUSTER', ['GETKEYSINSLOT', hashSlot(tag), 10]) as Promise<string[]>);
+        const payloadKeys = async () => {
+          const inSlot = ['GETKEYSINSLOT', hashSlot(tag), 1_000];
+          const keys = (await on(ownerBefore, (node) => node.call('CLUSTER', inSlot))) as string[];
+          return keys.filter((key) => key.includes(`${trace.traceId}:${id('b')}`));
+        };
         const ownerBefore = await servers.ownerOf(hashSlot(tag));
         const add = (offset: number) =>
           store.add([{ ...trace, subsegments: [subsegment('a', [aSpan('b', 'a', offset)])] }], POLICY, { now: T0 });

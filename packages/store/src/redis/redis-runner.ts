@@ -63,18 +63,13 @@ export class RedisRunner {
   readonly #client: Redis | Cluster;
   readonly #deadlineMs: number;
   readonly #attemptMs: number;
-  /** Why the last connection that was lost, or was not made, was not. ioredis says so in no other place. */
-  #connectionError: Error | undefined;
+  readonly #connection: { readonly error?: Error };
 
   constructor(client: Redis | Cluster, { deadlineMs, attemptMs }: RunnerOptions) {
     this.#client = client;
     this.#deadlineMs = deadlineMs;
     this.#attemptMs = Math.min(attemptMs, deadlineMs);
-    const note = (error: Error): void => {
-      this.#connectionError = error;
-    };
-    if (isCluster(client)) client.on('node error', note);
-    else client.on('error', note);
+    this.#connection = watchConnection(client);
   }
 
   /**
@@ -141,7 +136,9 @@ export class RedisRunner {
         strays.push({ at, command });
         continue;
       }
-      const route: Route | undefined = asked ? { node: asked, asking: true } : nodeOfSlot(hashSlot(command.key));
+      const route: Route | undefined = asked
+        ? { node: asked, asking: true }
+        : nodeOfSlot(hashSlot(`${this.#client.options.keyPrefix ?? ''}${command.key}`));
       if (route === undefined) {
         outcomes[at] = { kind: 'again', error: new Error(`no node serves the slot of ${command.key}`), pause: true };
         continue;
@@ -190,7 +187,7 @@ export class RedisRunner {
     const isPatient = patienceMs >= this.#attemptMs;
     if (!(await becomesReady(node, endMs))) {
       if (isPatient && performance.now() >= endMs) node.stream?.destroy();
-      const cause = this.#connectionError;
+      const cause = this.#connection.error;
       // A server that was reached, and does not let this user in.
       if (cause?.name === 'ReplyError' && node === this.#client) return group.map(() => outcomeOf([cause, null]));
       return again(new Error(`not connected to ${nodeName(node)}${cause ? `: ${cause.message}` : ''}`, { cause }));
@@ -293,6 +290,22 @@ function isCluster(client: Redis | Cluster): client is Cluster {
 
 function nodeName(node: Redis): string {
   return `${node.options.host}:${node.options.port}`;
+}
+
+const connections = new WeakMap<Redis | Cluster, { error?: Error }>();
+
+/** Why the last connection was lost or not made: ioredis says so in events alone. One listener, however many stores. */
+function watchConnection(client: Redis | Cluster): { readonly error?: Error } {
+  const known = connections.get(client);
+  if (known !== undefined) return known;
+  const connection: { error?: Error } = {};
+  const note = (error: Error): void => {
+    connection.error = error;
+  };
+  if (isCluster(client)) client.on('node error', note);
+  else client.on('error', note);
+  connections.set(client, connection);
+  return connection;
 }
 
 /**
