@@ -2,7 +2,8 @@
  * Case `process-flush`: spans per second of `process` and of `flush` against the floor, for both layouts, with and
  * without compression. Each ratio is of two neighbours of the same round, so that both had the same machine; which of
  * the two goes first alternates. `process` is called batch by batch, `flush` for {@link FLUSH_SEGMENTS} segments at a
- * time, the floor in batches of the same size.
+ * time, the floor in batches of the same size. {@link STREAMS} of each go on at once, as a consumer of as many partitions and
+ * a flusher of as many shards have it, so that neither side waits for the other's replies all the time.
  */
 import { type FlushedSegment, SpanBuffer } from '@spanbuf/buffer';
 import { createRedisStore } from '@spanbuf/store';
@@ -14,6 +15,8 @@ import { LATER, NOW, type TypicalWorkload, typicalWorkload } from './workload.ts
 
 const WARM_UP_ROUNDS = 2;
 const ROUNDS = 5;
+const STREAMS = 4;
+const SEGMENTS_PER_STREAM = 850;
 const LEAST_RATIO = 0.6;
 /** About as many spans as a batch of `process` has. */
 const FLUSH_SEGMENTS = 240;
@@ -55,8 +58,8 @@ const COMPARISONS: readonly {
   readonly judged: boolean;
 }[] = [
   { name: 'process / SET', ours: (o) => [o.process], floor: (f) => [f.write], judged: true },
-  { name: 'flush / GET', ours: (o) => [o.flush], floor: (f) => [f.read], judged: false },
-  { name: 'flush+messages / GET', ours: (o) => [o.flush, o.messages], floor: (f) => [f.read], judged: true },
+  { name: 'flush / GET', ours: (o) => [o.flush], floor: (f) => [f.read], judged: true },
+  { name: 'flush+messages / GET', ours: (o) => [o.flush, o.messages], floor: (f) => [f.read], judged: false },
   {
     name: 'flush+messages+done / GET+UNLINK',
     ours: (o) => [o.flush, o.messages, o.done],
@@ -72,42 +75,51 @@ const COMPARISONS: readonly {
 ];
 
 export async function processFlush(cluster: BenchCluster, report: Report): Promise<void> {
-  const workload = typicalWorkload();
-  const { spanCount, segmentCount, subsegmentCount, payloadBytes, batches } = workload;
+  const streams = Array.from({ length: STREAMS }, (_, stream) => typicalWorkload(SEGMENTS_PER_STREAM, stream));
+  const total = (field: 'spanCount' | 'segmentCount' | 'subsegmentCount' | 'payloadBytes') =>
+    streams.reduce((sum, stream) => sum + stream[field], 0);
+  const [spanCount, segmentCount, subsegmentCount] = [
+    total('spanCount'),
+    total('segmentCount'),
+    total('subsegmentCount'),
+  ];
+  const batchCount = streams.flatMap(({ batches }) => batches).length;
   report.heading('process and flush against storing without assembling');
   report.note(
-    `${spanCount} spans in ${batches.length} batches, ${segmentCount} traces in flight, ` +
+    `${spanCount} spans in ${batchCount} batches of ${STREAMS} streams, ${segmentCount} traces in flight, ` +
       `${(spanCount / segmentCount).toFixed(1)} spans a segment, ${(spanCount / subsegmentCount).toFixed(1)} a subsegment, ` +
-      `${Math.round(payloadBytes / spanCount)} bytes a span; ${ROUNDS} rounds after ${WARM_UP_ROUNDS} of warm-up\n`,
+      `${Math.round(total('payloadBytes') / spanCount)} bytes a span; ${ROUNDS} rounds after ${WARM_UP_ROUNDS} of warm-up\n`,
   );
   const rounds = new Map<Variant, Round[]>(VARIANTS.map((variant) => [variant, []]));
   for (let round = -WARM_UP_ROUNDS; round < ROUNDS; round++) {
     for (const variant of VARIANTS) {
-      const figures = await runRound(cluster, workload, variant, round % 2 === 0);
+      const figures = await runRound(cluster, streams, variant, round % 2 === 0);
       if (round >= 0) rounds.get(variant)?.push(figures);
     }
   }
   for (const [variant, figures] of rounds) printVariant(report, variant, figures, spanCount);
-  await printRedisTime(cluster, report, workload);
+  await printRedisTime(cluster, report, streams, spanCount);
 }
 
 async function runRound(
   cluster: BenchCluster,
-  workload: TypicalWorkload,
+  streams: readonly TypicalWorkload[],
   variant: Variant,
   floorFirst: boolean,
 ): Promise<Round> {
   const { client } = cluster;
   const buffer = new SpanBuffer(createRedisStore(client, variant));
-  const write = () => cluster.measure(() => writeFloor(client, workload));
-  const read = () => cluster.measure(() => readFloor(client, workload));
-  const process = () => cluster.measure(() => processAll(buffer, workload));
-  const flush = () => cluster.measure(() => flushAll(buffer, workload));
+  const onAll = <T>(action: (stream: TypicalWorkload) => Promise<T>) =>
+    cluster.measure(() => Promise.all(streams.map(action)));
+  const write = () => onAll((stream) => writeFloor(client, stream));
+  const read = () => onAll((stream) => readFloor(client, stream));
+  const process = () => onAll((stream) => processAll(buffer, stream));
+  const flush = () => onAll((stream) => flushAll(buffer, stream));
   const [w, p] = floorFirst ? [await write(), await process()] : await reversed(process, write);
   const [r, f] = floorFirst ? [await read(), await flush()] : await reversed(flush, read);
-  const messages = await cluster.measure(() => buildMessages(f.result));
-  const remove = () => cluster.measure(() => removeFloor(client, workload));
-  const done = () => cluster.measure(() => doneAll(buffer, f.result));
+  const messages = await cluster.measure(() => buildMessages(f.result.flat()));
+  const remove = () => onAll((stream) => removeFloor(client, stream));
+  const done = () => cluster.measure(() => Promise.all(f.result.map((pages) => doneAll(buffer, pages))));
   const [u, d] = floorFirst ? [await remove(), await done()] : await reversed(done, remove);
   await cluster.clear();
   return {
@@ -132,11 +144,11 @@ export async function processAll(
   }
 }
 
-async function flushAll(buffer: SpanBuffer, { spanCount }: TypicalWorkload): Promise<FlushedSegment[][]> {
+async function flushAll(buffer: SpanBuffer, { spanCount, partitions }: TypicalWorkload): Promise<FlushedSegment[][]> {
   const pages: FlushedSegment[][] = [];
   let spans = 0;
   for (;;) {
-    const page = await buffer.flush({ now: LATER, limit: FLUSH_SEGMENTS });
+    const page = await buffer.flush({ now: LATER, shards: partitions, limit: FLUSH_SEGMENTS });
     if (page.length === 0) break;
     pages.push(page);
     for (const segment of page) spans += segment.spanCount;
@@ -157,7 +169,7 @@ async function doneAll(buffer: SpanBuffer, pages: readonly FlushedSegment[][]): 
 
 function printVariant(report: Report, variant: Variant, rounds: readonly Round[], spanCount: number): void {
   const name = `${variant.layout}, ${variant.compression}`;
-  const judges = variant.layout === 'distributed' && variant.compression === 'zstd';
+  const judges = variant.layout === 'distributed' && variant.compression === 'none';
   const perSpan = (costs: readonly Cost[], field: keyof Cost) =>
     costs.reduce((sum, cost) => sum + cost[field], 0) / spanCount;
   const figures: Record<string, unknown> = {};
@@ -206,7 +218,12 @@ function printVariant(report: Report, variant: Variant, rounds: readonly Round[]
 }
 
 /** One more round of each layout, with every command logged, which slows it down: where the time of Redis goes. */
-async function printRedisTime(cluster: BenchCluster, report: Report, workload: TypicalWorkload): Promise<void> {
+async function printRedisTime(
+  cluster: BenchCluster,
+  report: Report,
+  streams: readonly TypicalWorkload[],
+  spanCount: number,
+): Promise<void> {
   for (const layout of ['distributed', 'colocated'] as const) {
     const buffer = new SpanBuffer(createRedisStore(cluster.client, { layout }));
     const rows: (string | number)[][] = [];
@@ -220,18 +237,18 @@ async function printRedisTime(cluster: BenchCluster, report: Report, workload: T
       for (const name of new Set(commands.map((command) => command.name))) {
         const times = commands.filter((command) => command.name === name).map(({ micros }) => micros);
         const micros = times.reduce((sum, time) => sum + time, 0);
-        if (micros / workload.spanCount < LEAST_MICROS) continue;
-        const [perSpan, perCall] = [micros / workload.spanCount, micros / times.length];
+        if (micros / spanCount < LEAST_MICROS) continue;
+        const [perSpan, perCall] = [micros / spanCount, micros / times.length];
         rows.push([phase, name, perSpan.toFixed(2), times.length, perCall.toFixed(1), times[0] ?? 0]);
       }
       return result;
     };
-    await log('process', () => processAll(buffer, workload));
-    const pages = await log('flush', () => flushAll(buffer, workload));
-    await log('done', () => doneAll(buffer, pages));
+    await log('process', () => Promise.all(streams.map((stream) => processAll(buffer, stream))));
+    const pages = await log('flush', () => Promise.all(streams.map((stream) => flushAll(buffer, stream))));
+    await log('done', () => Promise.all(pages.map((some) => doneAll(buffer, some))));
     await cluster.logCommands(-1);
     await cluster.clear();
-    report.note(`Time inside Redis commands, ${layout}, zstd`);
+    report.note(`Time inside Redis commands, ${layout}`);
     report.table(['phase', 'command', 'us a span', 'calls', 'us a call', 'longest us'], rows);
   }
 }

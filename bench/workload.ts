@@ -20,6 +20,7 @@ export interface Workload {
 export interface TypicalWorkload extends Workload {
   readonly segmentCount: number;
   readonly subsegmentCount: number;
+  readonly partitions: readonly number[];
 }
 
 /** Order and tree of one large segment. */
@@ -90,11 +91,12 @@ class Random {
 
 /**
  * Many small traces at once: segments of 8 or 9 spans, somewhat more than half of which arrive in two pieces, so that a
- * subsegment has 5 to 6 spans; about 1,700 traces are in flight. The pieces of a trace are spread over the batches and the
- * spans of a batch are mixed.
+ * subsegment has 5 to 6 spans. The pieces of a trace are spread over the batches and the
+ * spans of a batch are mixed. Streams have traces and partitions of their own.
  */
-export function typicalWorkload(segments = 1_700, seed = 1): TypicalWorkload {
-  const random = new Random(seed);
+export function typicalWorkload(segments: number, stream: number): TypicalWorkload {
+  const random = new Random(1 + stream);
+  const partitions = Array.from({ length: PARTITIONS }, (_, i) => stream * PARTITIONS + i);
   const pieces: { at: number; places: Place[]; template: number }[] = [];
   for (let i = 0; i < segments; i++) {
     const projectId = 1 + random.int(40);
@@ -108,7 +110,7 @@ export function typicalWorkload(segments = 1_700, seed = 1): TypicalWorkload {
         traceId,
         spanId,
         parentId: k === 0 ? null : (ids[parent] as string),
-        partition: i % PARTITIONS,
+        partition: partitions[i % PARTITIONS] as number,
       };
     });
     const at = random.below(1);
@@ -123,7 +125,7 @@ export function typicalWorkload(segments = 1_700, seed = 1): TypicalWorkload {
     (sum, batch) => sum + new Set(batch.map(({ place }) => place.traceId)).size,
     0,
   );
-  return { ...workload(batches, random), segmentCount: segments, subsegmentCount };
+  return { ...workload(batches, random), segmentCount: segments, subsegmentCount, partitions };
 }
 
 /**

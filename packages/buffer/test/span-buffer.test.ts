@@ -203,7 +203,7 @@ describe('messages', () => {
 
   it('fills messages to the last byte', async () => {
     const { segment: whole } = await aLargeSegment(1_000_000);
-    const [{ value }] = whole.messages() as [{ value: Buffer }];
+    const { value } = whole.messages()[0] as { value: Buffer };
     expect((await aLargeSegment(value.length)).segment.messages()).toHaveLength(1);
     expect((await aLargeSegment(value.length - 1)).segment.messages()).toHaveLength(2);
   });

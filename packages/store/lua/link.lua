@@ -21,30 +21,41 @@ RETURNS  { 'PARTIAL', position, offset taken, … }  some subsegments are partly
 COST     O(spans of the call), one slot; independent of the size of the segments. No other key is touched.
 ]]
 --@include trace
+local call, sub = redis.call, string.sub
 local trace = KEYS[1]
-local now, ttlSeconds = tonumber(ARGV[1]), tonumber(ARGV[2])
+local now, ttlSeconds = tonumber(ARGV[1]), ARGV[2]
 local rootTimeout, timeout, maxAge = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local maxBytes, tokenField = tonumber(ARGV[6]), '!' .. ARGV[7]
+local maxBytes, token = tonumber(ARGV[6]), ARGV[7]
 local FIRST, STRIDE = 8, 10
 
--- One read for all that is named in the call.
-local values = {}
-local wanted = { 'n', 'i', 'o', tokenField }
-local function want(field)
-  if values[field] == nil then
-    values[field] = false
-    wanted[#wanted + 1] = field
-  end
-end
+-- One read for all that is named in the call. Unknown ids are false in `values`, those not asked for nil.
+local values, idsOf = {}, {}
+local wanted, count = { 'n', 'i', 'o', '!' .. token }, 4
 for at = FIRST, #ARGV, STRIDE do
-  if ARGV[at + 6] ~= '' then want(ARGV[at + 6]) end
-  want(ARGV[at])
-  local ids = ARGV[at + 9]
-  for i = 1, #ids, 16 do want(string.sub(ids, i, i + 15)) end
+  local position, topId, packedIds = ARGV[at + 6], ARGV[at], ARGV[at + 9]
+  if position ~= '' and values[position] == nil then
+    count = count + 1
+    values[position], wanted[count] = false, position
+  end
+  if values[topId] == nil then
+    count = count + 1
+    values[topId], wanted[count] = false, topId
+  end
+  local ids = {}
+  for i = 1, #packedIds, 16 do
+    local id = sub(packedIds, i, i + 15)
+    ids[#ids + 1] = id
+    if values[id] == nil then
+      count = count + 1
+      values[id], wanted[count] = false, id
+    end
+  end
+  idsOf[at] = ids
 end
-for i, value in ipairs(redis.call('HMGET', trace, unpack(wanted))) do values[wanted[i]] = value end
+local got = call('HMGET', trace, unpack(wanted))
+for i = 5, count do values[wanted[i]] = got[i] end
+local incarnation, again = got[2], got[4]
 
-local again = values[tokenField]
 local replay, anyNew, partial = {}, false, { 'PARTIAL' }
 for at = FIRST, #ARGV, STRIDE do
   local taken = values[ARGV[at + 6]]
@@ -61,8 +72,12 @@ if #partial > 1 then return partial end
 
 local writes = {}
 local function lookup(id)
-  if values[id] == nil then values[id] = redis.call('HGET', trace, id) end
-  return values[id]
+  local value = values[id]
+  if value == nil then
+    value = call('HGET', trace, id)
+    values[id] = value
+  end
+  return value
 end
 local records = {}
 local function find(id)
@@ -77,8 +92,9 @@ local function find(id)
   return handle
 end
 
-local waiting = tonumber(values.n or 0)
-local unconfirmed = values.o or ''
+local waiting = tonumber(got[1] or 0)
+local waitingBefore = waiting
+local unconfirmed = got[3] or ''
 local out = { again and 'AGAIN' or 'APPLIED' }
 local touched = {}
 
@@ -133,64 +149,65 @@ end
 
 local fresh = {}
 for at = FIRST, #ARGV, STRIDE do
-  local topId, hasRoot, shard, ids = ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), ARGV[at + 9]
+  local ids = idsOf[at]
   if replay[at] then
     if not again then out[#out + 1] = 'R ' .. (at - FIRST) / STRIDE end
-    for i = 1, #ids, 16 do
-      local handle = find(string.sub(ids, i, i + 15))
+    for _, id in ipairs(ids) do
+      local handle = find(id)
       if handle then touched[handle] = true end
     end
   else
+    local topId, shard = ARGV[at], tonumber(ARGV[at + 2])
     local handle = find(topId)
     if not handle then
       handle = topId
       records[handle] = { name = topId, rank = 0, shard = shard, list = 1, generation = 1, entries = 0, spans = 0,
-        bytes = 0, first = now, last = now, due = now, rootSeen = false }
+        bytes = 0, first = now, last = now, due = now, rootSeen = false, byAge = false }
       values[handle] = 'record'
     end
-    if hasRoot and records[handle].name == topId then records[handle].rootSeen = true end
-    for i = 1, #ids, 16 do
-      local id = string.sub(ids, i, i + 15)
-      local other = find(id)
-      if not other then
+    local r = records[handle]
+    if ARGV[at + 1] == '1' and r.name == topId then r.rootSeen = true end
+    for _, id in ipairs(ids) do
+      if values[id] == false then
         values[id] = handle
         fresh[#fresh + 1] = id
-        if records[handle].rank == 0 then records[handle].rank = 1 end
-      elseif other ~= handle and records[other].name == id and not records[other].rootSeen then
-        handle = unite(handle, other)
+        if r.rank == 0 then r.rank = 1 end
+      else
+        local other = find(id)
+        if other ~= handle and records[other].name == id and not records[other].rootSeen then
+          handle = unite(handle, other)
+          r = records[handle]
+        end
       end
     end
-    local r, spans, bytes = records[handle], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+    local bytes = tonumber(ARGV[at + 5])
     if r.spans > 0 and r.bytes + bytes > maxBytes then seal(handle, r) end
     if r.spans == 0 then
       waiting = waiting + 1
       r.shard = shard
     end
     append(handle, r, ARGV[at + 3])
-    fill(r, spans, bytes, now, now)
+    fill(r, tonumber(ARGV[at + 4]), bytes, now, now)
     if r.bytes >= maxBytes then seal(handle, r) end
     touched[handle] = true
-    local field, maxOffset = ARGV[at + 6], ARGV[at + 8]
-    if field ~= '' and (not writes[field] or writes[field] < maxOffset) then writes[field] = maxOffset end
+    local position, maxOffset = ARGV[at + 6], ARGV[at + 8]
+    if position ~= '' and (not writes[position] or writes[position] < maxOffset) then writes[position] = maxOffset end
   end
 end
 
-for _, id in ipairs(fresh) do writes[id] = find(id) end
-local live = {}
+local seen = {}
 for id in pairs(touched) do
   local handle = find(id)
   local r = records[handle]
-  if not live[handle] then
-    live[handle] = true
-    if anyNew then
-      if r.spans > 0 then
-        local idle, oldest = r.last + (r.rootSeen and rootTimeout or timeout), r.first + maxAge
-        r.byAge = oldest < idle
-        -- Rounded as it will be when it is read again, so that the queue and the record agree to the last digit.
-        r.due = r.first + millis(math.min(idle, oldest) - r.first) / 1000
-      else
-        r.first, r.last, r.due = now, now, now
-      end
+  if not seen[handle] then
+    seen[handle] = true
+    if r.spans == 0 then
+      r.first, r.last, r.due = now, now, now
+    elseif anyNew then
+      local idle, oldest = r.last + (r.rootSeen and rootTimeout or timeout), r.first + maxAge
+      r.byAge = oldest < idle
+      -- Rounded as it will be when it is read again, so that the queue and the record agree to the last digit.
+      r.due = r.first + millis((r.byAge and oldest or idle) - r.first) / 1000
     end
     if r.spans > 0 then
       out[#out + 1] = string.format('L %s %d %d %.17g', handle, r.list, r.shard, r.due)
@@ -202,16 +219,24 @@ for handle, list, shard in string.gmatch(unconfirmed, '(%x+)%.(%d+)%.(%d+);') do
 end
 if not anyNew then return out end
 
-for handle, r in pairs(records) do writes[handle] = packRecord(r) end
-writes.n, writes[tokenField] = waiting, ''
-if unconfirmed ~= (values.o or '') then writes.o = unconfirmed end
-if not values.i then writes.i = ARGV[7] end
-local fields = {}
-for field, value in pairs(writes) do
-  fields[#fields + 1] = field
-  fields[#fields + 1] = value
+local fields = { '!' .. token, '' }
+local size = 2
+for _, id in ipairs(fresh) do
+  fields[size + 1], fields[size + 2] = id, find(id)
+  size = size + 2
 end
-redis.call('HSET', trace, unpack(fields))
+for handle, r in pairs(records) do
+  fields[size + 1], fields[size + 2] = handle, packRecord(r)
+  size = size + 2
+end
+if waiting ~= waitingBefore then writes.n = waiting end
+if unconfirmed ~= (got[3] or '') then writes.o = unconfirmed end
+if not incarnation then writes.i = token end
+for field, value in pairs(writes) do
+  fields[size + 1], fields[size + 2] = field, value
+  size = size + 2
+end
+call('HSET', trace, unpack(fields, 1, size))
 -- Never shorter than another writer wants it; GT alone sets nothing on a key that is new.
-if values.i then redis.call('EXPIRE', trace, ttlSeconds, 'GT') else redis.call('EXPIRE', trace, ttlSeconds) end
+if incarnation then call('EXPIRE', trace, ttlSeconds, 'GT') else call('EXPIRE', trace, ttlSeconds) end
 return out

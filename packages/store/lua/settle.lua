@@ -11,13 +11,14 @@ local lease, ttlSeconds = tonumber(ARGV[1]), tonumber(ARGV[2])
 for at = 3, #ARGV, 2 do
   local entry, dueAt = ARGV[at], ARGV[at + 1]
   if tonumber(redis.call('ZSCORE', inFlight, entry) or 0) == lease then
-    redis.call('ZREM', inFlight, entry)
+    -- In-flight last: a script that ends half-way, in a slot that moves, must leave the entry somewhere.
     if dueAt == '' then
       redis.call('ZREM', due, entry)
       redis.call('ZREM', held, entry)
     else
       redis.call('ZADD', due, 'NX', dueAt, entry)
     end
+    redis.call('ZREM', inFlight, entry)
   end
 end
 if redis.call('TTL', due) < ttlSeconds then redis.call('EXPIRE', due, ttlSeconds) end

@@ -232,12 +232,15 @@ async function underLoad(store: SegmentStore, trouble: () => Promise<void>): Pro
   let troubled = true;
   let producing = 2;
   let failure: unknown;
+  closing.push(() => {
+    failure ??= new Error('the test has ended');
+  });
   const persist = async <T>(call: () => Promise<T>): Promise<T> => {
     for (;;) {
       try {
         return await call();
       } catch (error) {
-        if (!(error instanceof StoreUnavailableError)) throw error;
+        if (!(error instanceof StoreUnavailableError) || failure !== undefined) throw error;
         ledger.rejections++;
       }
     }
@@ -531,6 +534,28 @@ describe('a cluster that moves slots and forgets scripts', () => {
         expect(await store.claim({ ...query, drain: true })).toEqual([]);
       },
     );
+
+    it('makes an add wait that takes the last entry out of a queue: a key that is gone counts as moved', async () => {
+      const { store, sliceId } = await open(servers);
+      const trace = aTrace();
+      const add = (subsegments: Subsegment[]) => store.add([{ ...trace, subsegments }], POLICY, { now: T0 });
+      await add([subsegment('b', [aSpan('c', 'b', 1, 0)])]);
+      await add([subsegment('a', [aSpan('a', 'a', 1, 1)], true)]);
+      const migration = await beginMove(formatQueueKey({ shard: 0, sliceId }));
+      const before = await answered(servers.nodes, 'TRYAGAIN');
+      // Both become one segment, in shard 1. The script finds the queue of shard 0 there, and then not any more.
+      const adding = add([subsegment('a', [aSpan('b', 'a', 2, 1)])]);
+      const waiting = vi.waitFor(async () =>
+        expect(await answered(servers.nodes, 'TRYAGAIN')).toBeGreaterThan(before + 2),
+      );
+      await Promise.race([adding, waiting]);
+      await migration.finish();
+      expect(await adding).toEqual({ added: 1, replayed: 0 });
+      const claimed = await store.claim(query);
+      expect(claimed).toMatchObject([{ ...trace, segmentId: id('a'), shard: 1, spanCount: 3 }]);
+      await store.complete(claimed);
+      expect(await store.claim({ ...query, drain: true })).toEqual([]);
+    });
 
     it('makes an add wait when its queue has half moved, and schedules it then', async () => {
       const { store, sliceId } = await open(servers);

@@ -56,6 +56,12 @@ const PASSING =
   /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|LOADING|MASTERDOWN|READONLY|MISCONF|BUSY|NOREPLICAS|UNBLOCKED|NOSCRIPT) ?/;
 
 /**
+ * What a script gets that empties a key while its slot moves: on the old node, a key that is not there any more counts as
+ * moved. What it did before stays done, so every script must be able to begin again from there.
+ */
+const KEY_LEFT_SCRIPT = /attempted to access a non local key in a cluster node/;
+
+/**
  * Sends commands to the nodes that own their slots, one pipeline per node, and repeats those that a moving, failing or
  * starting node did not take. A plain `Redis` counts as one node that owns every slot.
  */
@@ -271,7 +277,7 @@ function outcomeOf(result: [Error | null, unknown] | undefined): Outcome {
   if (error === null) return { kind: 'reply', reply: result?.[1] as RedisReply };
   // Anything but a reply of the server is a lost connection. Whether the command took effect is not known.
   if (error.name !== 'ReplyError') return { kind: 'again', error, pause: true };
-  const passing = PASSING.exec(error.message)?.[1];
+  const passing = KEY_LEFT_SCRIPT.test(error.message) ? 'TRYAGAIN' : PASSING.exec(error.message)?.[1];
   if (passing === undefined) {
     const full = error.message.startsWith('OOM');
     const message = full ? `Redis is full: ${error.message}` : `Redis refused: ${error.message}`;
