@@ -1,0 +1,80 @@
+import { type Member, parseMember } from './members.ts';
+import type { RedisCommand, RedisRunner } from './redis-runner.ts';
+import { type EntryRef, PAGE_ENTRIES, readEntriesCommand, type SealedRef, sweepCommand } from './trace-scripts.ts';
+
+interface MemberList extends EntryRef {
+  readonly entries: number;
+}
+
+/** What a sealed generation consists of. Immutable, so that it may be read as often as needed. */
+export interface Contents {
+  readonly members: readonly Member[];
+  /** Its own list first, then those linked to it. */
+  readonly lists: readonly MemberList[];
+}
+
+/** Pages that are read at once. */
+const PAGES_AT_ONCE = 32;
+
+/** Reads the lists of sealed generations page by page, through links. `firstPage` is what is known already. */
+export async function readContents(
+  runner: RedisRunner,
+  generations: readonly { readonly sealed: SealedRef; readonly firstPage: readonly string[] }[],
+): Promise<Contents[]> {
+  const contents = generations.map(({ sealed }) => ({
+    sealed,
+    members: [] as Member[],
+    lists: [sealed as MemberList],
+  }));
+  const pages: { content: (typeof contents)[0]; list: MemberList; from: number }[] = [];
+  const take = (content: (typeof contents)[0], entries: readonly string[]): void => {
+    for (const entry of entries) {
+      if (!entry.startsWith('>')) {
+        content.members.push(parseMember(content.sealed.trace, entry));
+        continue;
+      }
+      const list = parseLink(entry);
+      content.lists.push(list);
+      for (const from of pageStarts(list, 0)) pages.push({ content, list, from });
+    }
+  };
+  for (const [i, content] of contents.entries()) {
+    const firstPage = generations[i]?.firstPage ?? [];
+    take(content, firstPage);
+    for (const from of pageStarts(content.sealed, firstPage.length))
+      pages.push({ content, list: content.sealed, from });
+  }
+  while (pages.length > 0) {
+    const some = pages.splice(0, PAGES_AT_ONCE);
+    const replies = await runner.run(
+      some.map(({ content, list, from }) => readEntriesCommand(content.sealed.trace, list, from, endOf(list, from))),
+    );
+    for (const [i, { content }] of some.entries()) {
+      const entries = replies[i] as (Buffer | null)[];
+      take(content, entries.filter((entry) => entry !== null).map(String));
+    }
+  }
+  return contents;
+}
+
+/** Deletes what complete left: entries beyond the first page of its own list, and those of linked lists. */
+export function sweepsOf(sealed: SealedRef, { lists }: Contents): RedisCommand[] {
+  return lists.flatMap((list, i) =>
+    pageStarts(list, i === 0 ? PAGE_ENTRIES : 0).map((from) => sweepCommand(sealed, list, from, endOf(list, from))),
+  );
+}
+
+function parseLink(entry: string): MemberList {
+  const [handle, list, entries] = entry.slice(1).split('.') as [string, string, string];
+  return { handle, list: Number(list), entries: Number(entries) };
+}
+
+function pageStarts({ entries }: MemberList, from: number): number[] {
+  const starts: number[] = [];
+  for (let start = from; start < entries; start += PAGE_ENTRIES) starts.push(start);
+  return starts;
+}
+
+function endOf({ entries }: MemberList, from: number): number {
+  return Math.min(entries, from + PAGE_ENTRIES);
+}

@@ -1,0 +1,14 @@
+import type { Layout } from '../layout.ts';
+import type { Compression } from '../payload-blob.ts';
+
+/** Options of a store, checked. */
+export interface RedisStoreSettings {
+  readonly layout: Layout;
+  readonly sliceId: number | undefined;
+  readonly redisTtlSeconds: number;
+  readonly dedupeWindowSeconds: number;
+  readonly leaseSeconds: number;
+  readonly compression: Compression;
+  /** Answers an id that no other call of any store has had. */
+  readonly nextWriteId: () => string;
+}
