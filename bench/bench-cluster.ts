@@ -20,12 +20,14 @@ export interface LoggedCommand {
   readonly micros: number;
   /** Its name first. At most 32, of 128 characters each. */
   readonly args: readonly string[];
+  /** Which node, from 0. */
+  readonly node: number;
 }
 
 const MASTERS = 3;
 
 /** Commands that the benchmark and the client send for themselves. */
-const OWN_COMMANDS = new Set(['slowlog', 'config', 'latency', 'cluster', 'info', 'memory', 'flushall']);
+const OWN_COMMANDS = new Set(['slowlog', 'config', 'latency', 'cluster', 'info', 'memory', 'flushall', 'dbsize']);
 
 export class BenchCluster {
   readonly client: Cluster;
@@ -95,15 +97,16 @@ export class BenchCluster {
     });
   }
 
-  /** What was logged on all nodes since {@link logCommands}, longest first, without what scripts called. */
+  /** What was logged on all nodes since {@link logCommands}, node by node in their order, without what scripts called. */
   async loggedCommands(): Promise<LoggedCommand[]> {
     const logs = await this.onEachNode((node) => node.slowlog('GET', -1) as Promise<unknown[][]>);
-    const commands = logs.flat().flatMap(([, , micros, args, peer]): LoggedCommand[] => {
-      const words = (args as unknown[]).map(String);
-      if (isInsideScript(String(peer)) || OWN_COMMANDS.has((words[0] ?? '').toLowerCase())) return [];
-      return [{ micros: Number(micros), args: words }];
-    });
-    return commands.sort((a, b) => b.micros - a.micros);
+    return logs.flatMap((log, node) =>
+      log.reverse().flatMap(([, , micros, args, peer]): LoggedCommand[] => {
+        const words = (args as unknown[]).map(String);
+        if (isInsideScript(String(peer)) || OWN_COMMANDS.has((words[0] ?? '').toLowerCase())) return [];
+        return [{ micros: Number(micros), args: words, node }];
+      }),
+    );
   }
 
   /** used_memory of each node, once what can be freed is freed. */

@@ -152,7 +152,8 @@ export class SpanBuffer {
    * twice, provided the spans have offsets.
    * @param at - `now` is the batch's message time, Unix seconds; of the oldest message, where they differ.
    * @throws {@link StoreUnavailableError} when Redis stays away; {@link EarlierBatchFailedError}; both retriable.
-   * @remarks Cost: four round trips, whatever the size of the batch; one write a subsegment, one script call a trace.
+   * @remarks Cost: one write a subsegment, one script call for up to 256 spans of a trace. Four round trips, and one more for
+   * every further 256 spans of the same trace.
    */
   async process(spans: readonly Span[], at: { readonly now: number }): Promise<ProcessResult> {
     checkNow(at.now);
