@@ -47,7 +47,7 @@ async function seed(redis) {
     // Always one product further on, so that a walk can go deep.
     pipeline.sadd(`also-bought:${id}`, productId((n + 1) % PRODUCTS), productId((n + 7) % PRODUCTS));
   }
-  CATEGORIES.forEach((category, i) => pipeline.hset('discounts', category, i / 20));
+  for (const [i, category] of CATEGORIES.entries()) pipeline.hset('discounts', category, i / 20);
   await pipeline.exec();
 }
 

@@ -56,8 +56,8 @@ export interface RedisStoreOptions {
 }
 
 /**
- * Segments in Redis 7 or newer: one node or a cluster. The client stays the caller's: it is neither connected nor closed
- * here.
+ * Segments in Redis 7 or newer: one node or a cluster. The client stays the caller's: it is not closed here. Its errors are
+ * listened to, and a connection that answers nothing for `attemptSeconds` is made anew.
  * @param client - ioredis. A `keyPrefix` without braces is honoured; of a cluster, one in `redisOptions`.
  * @throws {@link InvalidStoreOptionsError} that names every option that is wrong.
  */

@@ -622,14 +622,14 @@ describe('a cluster that moves slots and forgets scripts', () => {
       let claimed: SealedGeneration[] = [];
       // List of shards, queue, traces.
       const claiming = await counted(async () => {
-        claimed = await store.claim({ now: T0 + 10, limit: 300, maxAgeSeconds: 600 });
+        claimed = await store.claim({ now: T0 + 10, limit: 100, maxAgeSeconds: 600 });
       });
-      expect(claimed).toHaveLength(300);
+      expect(claimed).toHaveLength(100);
       for (const count of claiming.pipelines) expect(count).toBeLessThanOrEqual(3);
       expect(claiming.reads).toBeLessThan(claiming.commands / 5);
 
       const reading = await counted(() => store.read(claimed));
-      expect(reading.commands).toBeGreaterThanOrEqual(300);
+      expect(reading.commands).toBeGreaterThanOrEqual(100);
       for (const count of reading.pipelines) expect(count).toBeLessThanOrEqual(1);
 
       expect(single).not.toHaveBeenCalled();
