@@ -1,9 +1,10 @@
 import { createMemoryStore, LAYOUTS, type LayoutName, type SegmentStore } from '@spanbuf/store';
+import { connect } from '@spanbuf/tooling/redis-clients';
 import fc from 'fast-check';
 import type { Cluster, Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 import { type FlushedSegment, type Span, SpanBuffer, type SpanBufferOptions } from '../src/index.ts';
-import { aSlice, aSpan, aTraceId, connect, id, openStore, REDIS_KINDS, T0 } from './spans.ts';
+import { aSlice, aSpan, aTraceId, id, openStore, REDIS_KINDS, T0 } from './spans.ts';
 
 /**
  * Random forests go through a Redis store and through the memory store, which is the model: the same calls must give the

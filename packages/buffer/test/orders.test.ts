@@ -1,19 +1,8 @@
 import { createMemoryStore, type SegmentStore } from '@spanbuf/store';
+import { connect } from '@spanbuf/tooling/redis-clients';
 import { describe, expect, it } from 'vitest';
 import { type Span, SpanBuffer } from '../src/index.ts';
-import {
-  aSpan,
-  aTraceId,
-  connect,
-  cuts,
-  id,
-  idsIn,
-  openStore,
-  permutations,
-  REDIS_KINDS,
-  spansIn,
-  T0,
-} from './spans.ts';
+import { aSpan, aTraceId, cuts, id, idsIn, openStore, permutations, REDIS_KINDS, spansIn, T0 } from './spans.ts';
 
 const [ROOT, A, B, C, D] = [id('a0'), id('b1'), id('c2'), id('d3'), id('e4')] as const;
 

@@ -1,5 +1,6 @@
 import { formatPayloadKey, formatTraceKey, hashSlot, parseSegmentKey } from '@spanbuf/keys';
 import { createMemoryStore, type SegmentStore, StoreUnavailableError } from '@spanbuf/store';
+import { connect } from '@spanbuf/tooling/redis-clients';
 import { Redis } from 'ioredis';
 import { afterAll, describe, expect, inject, it } from 'vitest';
 import {
@@ -11,7 +12,7 @@ import {
   SpanBuffer,
   type SpanLoss,
 } from '../src/index.ts';
-import { aSlice, aSpan, aTraceId, connect, id, idsIn, openStore, REDIS_KINDS, spansIn, T0 } from './spans.ts';
+import { aSlice, aSpan, aTraceId, id, idsIn, openStore, REDIS_KINDS, spansIn, T0 } from './spans.ts';
 
 const [ROOT, A, B, C] = [id('a0'), id('b1'), id('c2'), id('d3')] as const;
 

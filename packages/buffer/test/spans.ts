@@ -1,32 +1,14 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { createRedisStore, LAYOUTS, type LayoutName, type SegmentStore } from '@spanbuf/store';
-import { Cluster, Redis } from 'ioredis';
-import { afterAll, inject } from 'vitest';
+import { TOPOLOGIES } from '@spanbuf/tooling/redis-clients';
+import type { Cluster, Redis } from 'ioredis';
 import type { FlushedSegment, Span } from '../src/index.ts';
 
 /** Message time at which the tests begin, Unix seconds. */
 export const T0 = 1_700_000_000;
 
-export type Topology = 'one node' | 'a three-node cluster';
-
 /** Every layout on every topology, as rows for `describe.each`. */
-export const REDIS_KINDS = LAYOUTS.flatMap((layout) =>
-  (['one node', 'a three-node cluster'] as const).map((topology) => ({ layout, topology })),
-);
-
-/** A client of the run's own Redis, closed after the tests of the file. */
-export async function connect(topology: Topology): Promise<Redis | Cluster> {
-  const client =
-    topology === 'one node' ? new Redis(inject('redisUrl')) : new Cluster(seedsOf(inject('redisClusterUrl')));
-  afterAll(() => client.disconnect());
-  if (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve));
-  return client;
-}
-
-function seedsOf(url: string): { host: string; port: number }[] {
-  const seeds = url.replace('redis-cluster://', '').split(',');
-  return seeds.map((seed) => ({ host: seed.split(':')[0] as string, port: Number(seed.split(':')[1]) }));
-}
+export const REDIS_KINDS = LAYOUTS.flatMap((layout) => TOPOLOGIES.map((topology) => ({ layout, topology })));
 
 /** An empty store: its queues are in a slice of their own. */
 export function openStore(client: Redis | Cluster, layout: LayoutName, sliceId = aSlice()): SegmentStore {

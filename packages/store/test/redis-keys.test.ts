@@ -1,4 +1,5 @@
 import { formatPayloadKey, formatSegmentKey, hashSlot, parsePayloadKey, parseSegmentKey } from '@spanbuf/keys';
+import { connect, connectCluster, TOPOLOGIES } from '@spanbuf/tooling/redis-clients';
 import { Redis } from 'ioredis';
 import { describe, expect, inject, it } from 'vitest';
 import {
@@ -8,7 +9,7 @@ import {
   type LayoutName,
   type SealedGeneration,
 } from '../src/index.ts';
-import { aSlice, aTrace, connect, connectCluster, openStore, TOPOLOGIES } from './stores.ts';
+import { aSlice, aTrace, openStore } from './stores.ts';
 
 const POLICY = { rootTimeoutSeconds: 10, timeoutSeconds: 60, maxAgeSeconds: 600, maxSegmentBytes: 1_000_000 };
 const T0 = 1_700_000_000;

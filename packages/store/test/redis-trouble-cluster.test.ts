@@ -5,6 +5,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatPayloadKey, formatQueueKey, formatShardsKey, formatTraceKey, hashSlot } from '@spanbuf/keys';
+import { connectCluster } from '@spanbuf/tooling/redis-clients';
 import { type RedisClusterServers, type RedisServer, startRedisCluster } from '@spanbuf/tooling/redis-servers';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -19,7 +20,7 @@ import {
   type Subsegment,
   type TraceAddition,
 } from '../src/index.ts';
-import { aSlice, aTrace, connectCluster } from './stores.ts';
+import { aSlice, aTrace } from './stores.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 

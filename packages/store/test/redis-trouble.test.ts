@@ -8,6 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { formatQueueKey, formatTraceKey } from '@spanbuf/keys';
 import { type GateDecision, openCommandGate } from '@spanbuf/tooling/command-gate';
+import { connectCluster } from '@spanbuf/tooling/redis-clients';
 import {
   type RedisClusterServers,
   type RedisServer,
@@ -29,7 +30,7 @@ import {
   type Subsegment,
   type TraceAddition,
 } from '../src/index.ts';
-import { aSlice, aTrace, connectCluster } from './stores.ts';
+import { aSlice, aTrace } from './stores.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 

@@ -1,7 +1,8 @@
+import { connect } from '@spanbuf/tooling/redis-clients';
 import { describe } from 'vitest';
 import { createMemoryStore } from '../src/index.ts';
 import { segmentStoreContract } from '../src/testing/index.ts';
-import { connect, openStore, REDIS_KINDS } from './stores.ts';
+import { openStore, REDIS_KINDS } from './stores.ts';
 
 describe('SegmentStore in memory', () => segmentStoreContract((options) => createMemoryStore(options)));
 
