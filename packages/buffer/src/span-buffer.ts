@@ -185,7 +185,6 @@ export class SpanBuffer {
       now,
       limit,
       drain,
-      maxAgeSeconds: this.#policy.maxAgeSeconds,
       ...(shards && { shards }),
       ...(maxBytes !== undefined && { maxBytes }),
     };

@@ -7,6 +7,7 @@ ARGV     1  now                 message time, Unix seconds
          3  rootTimeoutSeconds, 4 timeoutSeconds, 5 maxAgeSeconds   numbers > 0
          6  maxSegmentBytes     integer > 0
          7  token               names this call; a repetition of the call has the same one
+         8  firstList           random, 0 to 2^31 - 1: where lists of new records begin
          then for each subsegment, 1 to 64:
          1  topId, 2 hasRoot 0|1, 3 shard, 4 entry (a member as in trace.lua), 5 spans, 6 bytes,
          7  position            field '@<source>/<partition>', or '' without offsets
@@ -14,7 +15,7 @@ ARGV     1  now                 message time, Unix seconds
          10 span ids            16 hex digits each, concatenated; 1 to 256 in all subsegments together
 RETURNS  { 'PARTIAL', position, offset taken, … }  some subsegments are partly replays; nothing was written
          { 'APPLIED'|'AGAIN', what … }             AGAIN: this very call had been applied before
-         what:  'L <handle> <list> <shard> <due>'  live: to be scheduled at <due>
+         what:  'L <handle> <list> <shard> <due> <held>'  live: to be scheduled at <due>, and taken at <held> by wall time
                 'S <handle> <list> <shard>'        sealed: to be scheduled at once, then confirmed
                 'A <handle> <list> <shard>'        absorbed: its queue entry is of no use any more
                 'R <index>'                        subsegment, from 0, that was a replay: nothing refers to its payload
@@ -25,8 +26,8 @@ local call, sub = redis.call, string.sub
 local trace = KEYS[1]
 local now, ttlSeconds = tonumber(ARGV[1]), ARGV[2]
 local rootTimeout, timeout, maxAge = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local maxBytes, token = tonumber(ARGV[6]), ARGV[7]
-local FIRST, STRIDE = 8, 10
+local maxBytes, token, firstList = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
+local FIRST, STRIDE = 9, 10
 
 -- One read for all that is named in the call. Unknown ids are false in `values`, those not asked for nil.
 local values, idsOf = {}, {}
@@ -125,7 +126,6 @@ local function unite(top, child)
   if w.rank == l.rank then w.rank = w.rank + 1 end
   local generation = math.max(t.generation, c.generation)
   local name, rootSeen = t.name, t.rootSeen
-  local shard = t.spans > 0 and t.shard or c.shard
   w.name, w.rootSeen, l.name, l.rootSeen, w.generation, l.generation = name, rootSeen, name, rootSeen, generation, generation
   if t.spans > 0 and c.spans > 0 and t.bytes + c.bytes > maxBytes then
     local larger = c.bytes > t.bytes and child or top
@@ -137,11 +137,9 @@ local function unite(top, child)
   if l.spans > 0 then
     absorb(loser, l)
     append(winner, w, '>' .. loser .. '.' .. l.list .. '.' .. l.entries)
+    if w.spans == 0 then w.shard, w.held = l.shard, l.held end
+    w.held = math.min(w.held, l.held)
     fill(w, l.spans, l.bytes, l.first, l.last)
-  end
-  if w.spans > 0 and w.shard ~= shard then
-    absorb(winner, w)
-    w.shard = shard
   end
   values[loser], writes[loser], records[loser] = winner, winner, nil
   return winner
@@ -161,8 +159,8 @@ for at = FIRST, #ARGV, STRIDE do
     local handle = find(topId)
     if not handle then
       handle = topId
-      records[handle] = { name = topId, rank = 0, shard = shard, list = 1, generation = 1, entries = 0, spans = 0,
-        bytes = 0, first = now, last = now, due = now, rootSeen = false, byAge = false }
+      records[handle] = { name = topId, rank = 0, shard = shard, list = firstList, generation = 1, entries = 0,
+        spans = 0, bytes = 0, first = now, last = now, due = now, held = 0, rootSeen = false, byAge = false }
       values[handle] = 'record'
     end
     local r = records[handle]
@@ -184,7 +182,7 @@ for at = FIRST, #ARGV, STRIDE do
     if r.spans > 0 and r.bytes + bytes > maxBytes then seal(handle, r) end
     if r.spans == 0 then
       waiting = waiting + 1
-      r.shard = shard
+      r.shard, r.held = shard, call('TIME')[1] + math.ceil(3 * maxAge)
     end
     append(handle, r, ARGV[at + 3])
     fill(r, tonumber(ARGV[at + 4]), bytes, now, now)
@@ -210,7 +208,7 @@ for id in pairs(touched) do
       r.due = r.first + millis((r.byAge and oldest or idle) - r.first) / 1000
     end
     if r.spans > 0 then
-      out[#out + 1] = string.format('L %s %d %d %.17g', handle, r.list, r.shard, r.due)
+      out[#out + 1] = string.format('L %s %d %d %.17g %d', handle, r.list, r.shard, r.due, r.held)
     end
   end
 end

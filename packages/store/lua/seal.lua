@@ -7,7 +7,7 @@ ARGV     1  handle, 2 list      as in the queue entry
          4  reason              '' : only if due; else seal in any case, for this reason unless it is due as well
          5  pageEntries         most entries of the list to return at once
 RETURNS  { 'SEALED', incarnation, packed (SEALED of trace.lua), entry 0, entry 1, … up to pageEntries }
-         { 'LIVE', handle, list, shard, due }   not due yet, or its spans are in another segment or generation by now
+         { 'LIVE', handle, list, shard, due, held }   not due yet, or its spans are in another segment or generation by now
          { 'GONE' }                             completed, or nothing is known of it
 COST     O(pageEntries)
 ]]
@@ -35,7 +35,7 @@ local r = unpackRecord(record)
 if r.spans == 0 then return { 'GONE' } end
 local due = r.due <= now
 if current ~= handle or r.list ~= tonumber(list) or (reason == '' and not due) then
-  return { 'LIVE', current, r.list, r.shard, string.format('%.17g', r.due) }
+  return { 'LIVE', current, r.list, r.shard, string.format('%.17g', r.due), r.held }
 end
 if due then
   reason = r.byAge and 'max-age' or r.rootSeen and 'root-idle' or 'idle'

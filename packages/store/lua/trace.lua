@@ -14,11 +14,14 @@ FIELDS of the hash span-buf:ssr:{project:trace}
   f                    of a large trace that holds no spans: wall time, Unix seconds, at which it is to be forgotten
   o                    sealed in passing and perhaps not in a queue yet: "<handle>.<list>.<shard>;" each
 
+Lists of a handle are numbered upwards from a number drawn at random when its record is made: no entry, list or sealed
+generation of one incarnation has the name of one in another. A list is of one shard from its first span on.
+
 A handle names a segment for as long as its trace is known, whatever its root turns out to be: the root's id is the
 record's name. Handles are united by rank, so that no chain of redirects or of linked lists is longer than log2 of the
 ids in the segment. Records stay below 64 bytes, so that the hash of a small trace stays a listpack.
 ]]
-local RECORD = '<Bc16BI3I4I4I4I4I6dI4I4'
+local RECORD = '<Bc16BI3I4I4I4I4I6dI4I4I4'
 local SEALED = '<Bc16BI3I4I4I4I6dI4'
 local MAX_MILLIS = 4294967295
 local MAX_HOPS = 64
@@ -31,12 +34,12 @@ end
 
 local function packRecord(r)
   return struct.pack(RECORD, (r.rootSeen and 1 or 0) + (r.byAge and 2 or 0), r.name, r.rank, r.shard, r.list, r.generation, r.entries, r.spans,
-    r.bytes, r.first, millis(r.last - r.first), millis(r.due - r.first))
+    r.bytes, r.first, millis(r.last - r.first), millis(r.due - r.first), r.held)
 end
 
 local function unpackRecord(packed)
   local r, flags, last, due = {}, nil, nil, nil
-  flags, r.name, r.rank, r.shard, r.list, r.generation, r.entries, r.spans, r.bytes, r.first, last, due =
+  flags, r.name, r.rank, r.shard, r.list, r.generation, r.entries, r.spans, r.bytes, r.first, last, due, r.held =
     struct.unpack(RECORD, packed)
   r.rootSeen, r.byAge = flags % 2 == 1, flags >= 2
   r.last = r.first + last / 1000

@@ -13,16 +13,19 @@ const DAY_SECONDS = 86_400;
 const optionsSchema = z.strictObject({
   layout: z.enum(LAYOUTS).default('distributed'),
   sliceId: z.int().min(0).max(MAX_SHARD).optional(),
+  // Redis expires by whole seconds; longer is safe, shorter is not.
   redisTtlSeconds: z
-    .int()
-    .min(1)
+    .number()
+    .positive()
     .max(365 * DAY_SECONDS)
-    .default(DAY_SECONDS),
+    .default(DAY_SECONDS)
+    .transform(Math.ceil),
   dedupeWindowSeconds: z
-    .int()
+    .number()
     .min(0)
     .max(30 * DAY_SECONDS)
-    .default(120),
+    .default(120)
+    .transform(Math.ceil),
   leaseSeconds: z.number().positive().max(DAY_SECONDS).default(60),
   compression: z.enum(['none', 'zstd']).default('none'),
   deadlineSeconds: z.number().positive().max(DAY_SECONDS).default(30),
@@ -36,7 +39,7 @@ export interface RedisStoreOptions {
   /** Prefix of this deployment's queues, 0 to 16,777,215: deployments with different slices may share a Redis. */
   sliceId?: number | undefined;
   /**
-   * How long a key lives that nobody touches, 1 s to a year; default 86,400. A net against leaks, not a policy: payloads
+   * How long a key lives that nobody touches, above 0, up to a year; default 86,400. A net against leaks, not a policy: payloads
    * live at least as long as their segment may wait, whatever is set here.
    */
   redisTtlSeconds?: number | undefined;
@@ -76,6 +79,7 @@ export function createRedisStore(client: Redis | Cluster, options: RedisStoreOpt
     sliceId,
     layout: layoutNamed(layout),
     nextWriteId: writeIds(randomBytes(6).toString('base64url')),
+    nextList: () => Math.floor(Math.random() * 2 ** 31),
   });
 }
 

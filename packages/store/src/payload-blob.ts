@@ -1,4 +1,4 @@
-import { constants as zlib, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import zlib from 'node:zlib';
 import { UnreadablePayloadError } from './errors.ts';
 import type { StoredSpan } from './segment-store.ts';
 
@@ -60,7 +60,7 @@ export function encodeBlob(spans: readonly StoredSpan[], compression: Compressio
   }
   const blob = out.subarray(0, at);
   if (compression === 'none' || blob.length < COMPRESS_FROM_BYTES) return blob;
-  const packed = zstdCompressSync(blob.subarray(1), { params: { [zlib.ZSTD_c_compressionLevel]: 1 } });
+  const packed = zlib.zstdCompressSync(blob.subarray(1), { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 } });
   return packed.length + 1 < blob.length ? Buffer.concat([Buffer.of(ZSTD), packed]) : blob;
 }
 
@@ -80,7 +80,7 @@ export function decodeBlob(blob: Buffer): StoredSpan[] {
 
 function unpack(blob: Buffer): Buffer {
   if (blob[0] === PLAIN) return blob.subarray(1);
-  if (blob[0] === ZSTD) return zstdDecompressSync(blob.subarray(1), { maxOutputLength: MAX_UNPACKED_BYTES });
+  if (blob[0] === ZSTD) return zlib.zstdDecompressSync(blob.subarray(1), { maxOutputLength: MAX_UNPACKED_BYTES });
   throw new RangeError(`unknown format ${blob[0]}`);
 }
 

@@ -83,8 +83,6 @@ export interface ClaimQuery {
   readonly maxBytes?: number;
   /** Seal what is not due yet, too. */
   readonly drain?: boolean;
-  /** As in {@link SegmentPolicy}: the backstop of what has to be queued again. */
-  readonly maxAgeSeconds: number;
 }
 
 /** What one flush takes out of a segment. Immutable: spans that come later belong to the next generation. */

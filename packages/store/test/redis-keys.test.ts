@@ -61,7 +61,7 @@ describe('the keys that a layout writes', () => {
       await openStore(client, { layout: writer, ...options }).add([additionOf(trace)], POLICY, { now: T0 });
       await openStore(client, { layout: reader, ...options }).add([additionOf(trace, CHILD, 1n)], POLICY, { now: T0 });
       const store = openStore(client, { layout: reader, ...options });
-      const generations = await store.claim({ now: T0 + 10, limit: 10, maxAgeSeconds: 600 });
+      const generations = await store.claim({ now: T0 + 10, limit: 10 });
       const [spans] = await store.read(generations);
       expect(spans?.map(({ spanId }) => spanId).sort()).toEqual([ROOT, CHILD]);
       await store.complete(generations);
@@ -77,7 +77,7 @@ describe('the keys that a layout writes', () => {
     const store = openStore(client, { layout: 'dual-read-distributed' });
     await store.add([additionOf(trace)], POLICY, { now: T0 });
     for (const key of await keysOf(trace.projectId)) if (isKey(parsePayloadKey, key)) await client.del(key);
-    const [spans] = await store.read(await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 }));
+    const [spans] = await store.read(await store.claim({ now: T0 + 10, limit: 1 }));
     expect(spans).toHaveLength(1);
   });
 });
@@ -101,7 +101,7 @@ describe('times to live', () => {
     const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;
     const store = openStore(client, { dedupeWindowSeconds: 50 });
     await store.add([additionOf(trace)], POLICY, { now: T0 });
-    await store.complete(await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 }));
+    await store.complete(await store.claim({ now: T0 + 10, limit: 1 }));
     expect(await keysOf(trace.projectId)).toEqual([key]);
     expect(await client.ttl(key)).toBeLessThanOrEqual(50);
     await store.add([additionOf(trace)], POLICY, { now: T0 });
@@ -128,7 +128,7 @@ describe('a completed segment of many members', () => {
       );
     }
     await store.add([add(10_000, 1), add(20_000, 1), add(1, 1)], POLICY, { now: T0 });
-    const generations = await store.claim({ now: T0 + 10, limit: 10, maxAgeSeconds: 600 });
+    const generations = await store.claim({ now: T0 + 10, limit: 10 });
     expect(generations.map(({ spanCount }) => spanCount)).toEqual([1_203]);
     await store.complete(generations);
     const [key, ...others] = await keysOf(trace.projectId);
@@ -154,7 +154,7 @@ describe('a large trace', () => {
     const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;
     const sliceId = aSlice();
     const store = openStore(client, { dedupeWindowSeconds: 1, sliceId });
-    const claim = () => store.claim({ now: T0 + 60, limit: 10, maxAgeSeconds: 600 });
+    const claim = () => store.claim({ now: T0 + 60, limit: 10 });
     await store.add(
       Array.from({ length: 40 }, (_, i) => addition(trace, 1 + i * 256, 256)),
       POLICY,
@@ -175,7 +175,7 @@ describe('a large trace', () => {
     const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;
     const sliceId = aSlice();
     const store = openStore(client, { dedupeWindowSeconds: 1, sliceId });
-    const claim = () => store.claim({ now: T0 + 60, limit: 10, maxAgeSeconds: 600 });
+    const claim = () => store.claim({ now: T0 + 60, limit: 10 });
     await store.add(
       Array.from({ length: 40 }, (_, i) => addition(trace, 1 + i * 256, 256)),
       POLICY,
@@ -222,7 +222,7 @@ describe('createRedisStore', () => {
       expect(
         (await keys()).filter((key) => key.includes(trace.projectId)).every((key) => key.startsWith(keyPrefix)),
       ).toBe(true);
-      const generations: SealedGeneration[] = await store.claim({ now: T0 + 10, limit: 1, maxAgeSeconds: 600 });
+      const generations: SealedGeneration[] = await store.claim({ now: T0 + 10, limit: 1 });
       expect((await store.read(generations)).flat()).toHaveLength(1);
       await store.complete(generations);
       expect((await keys()).filter((key) => key.startsWith(keyPrefix))).toEqual([]);

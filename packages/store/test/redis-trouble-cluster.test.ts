@@ -92,7 +92,7 @@ function offsetsOf(spans: readonly (readonly StoredSpan[] | undefined)[]): numbe
 
 /** The life of one segment of four spans, with something happening between the calls. */
 async function liveThrough(store: SegmentStore, between: () => Promise<void>, trace = aTrace()): Promise<void> {
-  const query = { now: T0 + 10, limit: 10, maxAgeSeconds: 600 };
+  const query = { now: T0 + 10, limit: 10 };
   const add = (subsegments: Subsegment[]) => store.add([{ ...trace, subsegments }], POLICY, { now: T0 });
   expect(await add([subsegment('b', [aSpan('c', 'b', 1), aSpan('d', 'b', 2)])])).toEqual({ added: 2, replayed: 0 });
   await between();
@@ -260,7 +260,7 @@ async function underLoad(store: SegmentStore, trouble: () => Promise<void>): Pro
   const flush = async (): Promise<void> => {
     let progressMs = performance.now();
     while (failure === undefined && (producing > 0 || !ledger.complete)) {
-      const query = { now: T0 + 10, limit: 40, maxAgeSeconds: 600, ...(randomInt(3) === 0 ? { shards: [0, 1] } : {}) };
+      const query = { now: T0 + 10, limit: 40, ...(randomInt(3) === 0 ? { shards: [0, 1] } : {}) };
       const generations = await persist(() => store.claim(query));
       if (generations.length > 0 || producing > 0) progressMs = performance.now();
       else if (performance.now() - progressMs > 10_000) return;
@@ -405,7 +405,7 @@ describe('a cluster that moves slots and forgets scripts', () => {
   });
 
   describe('a slot on its way', () => {
-    const query = { now: T0 + 10, limit: 10, maxAgeSeconds: 600 };
+    const query = { now: T0 + 10, limit: 10 };
 
     it.each([
       ['has moved', true],
@@ -592,7 +592,7 @@ describe('a cluster that moves slots and forgets scripts', () => {
         }));
       // Connections and scripts are there.
       await store.add(additions(0), POLICY, { now: T0 });
-      await store.complete(await store.claim({ now: T0 + 10, limit: 500, maxAgeSeconds: 600 }));
+      await store.complete(await store.claim({ now: T0 + 10, limit: 500 }));
       const nodes = client.nodes('master');
       const pipelines = nodes.map((node) => vi.spyOn(node, 'pipeline'));
       const single = vi.spyOn(client, 'sendCommand');
@@ -623,7 +623,7 @@ describe('a cluster that moves slots and forgets scripts', () => {
       let claimed: SealedGeneration[] = [];
       // List of shards, queue, traces.
       const claiming = await counted(async () => {
-        claimed = await store.claim({ now: T0 + 10, limit: 100, maxAgeSeconds: 600 });
+        claimed = await store.claim({ now: T0 + 10, limit: 100 });
       });
       expect(claimed).toHaveLength(100);
       for (const count of claiming.pipelines) expect(count).toBeLessThanOrEqual(3);
@@ -667,7 +667,7 @@ describe('a cluster that grows', () => {
     const { store, client, sliceId } = await open(servers);
     expect(client.nodes('all')).toHaveLength(3);
     const trace = aTrace();
-    const query = { now: T0 + 10, limit: 10, maxAgeSeconds: 600 };
+    const query = { now: T0 + 10, limit: 10 };
     const add = (subsegments: Subsegment[]) => store.add([{ ...trace, subsegments }], POLICY, { now: T0 });
     await add([subsegment('b', [aSpan('c', 'b', 1)])]);
     const traceKey = formatTraceKey(trace);
@@ -767,7 +767,7 @@ describe('a cluster whose masters fail', () => {
 
   it('keeps everything that was acknowledged before', async () => {
     const { store, sliceId } = await open(servers, { attemptSeconds: 0.5 });
-    const query = { now: T0 + 10, limit: 100, maxAgeSeconds: 600 };
+    const query = { now: T0 + 10, limit: 100 };
     const additions = Array.from({ length: 40 }, (_, i) => ({
       ...aTrace(),
       subsegments: [subsegment('a', [aSpan('a', 'a', i, i % 2), aSpan('b', 'a', i + 100, i % 2)], true)],

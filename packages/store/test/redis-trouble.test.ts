@@ -36,7 +36,7 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const T0 = 1_700_000_000;
 const POLICY: SegmentPolicy = { rootTimeoutSeconds: 10, timeoutSeconds: 60, maxAgeSeconds: 600, maxSegmentBytes: 1e9 };
-const QUERY = { now: T0 + 10, limit: 1_000, maxAgeSeconds: 600 };
+const QUERY = { now: T0 + 10, limit: 1_000 };
 
 type ClientOptions = Omit<RedisOptions, 'replyMapping'>;
 

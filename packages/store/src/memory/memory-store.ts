@@ -65,6 +65,8 @@ interface Segment {
   name: string;
   rootSeen: boolean;
   nextGeneration: number;
+  /** As in the scripts: which of two segments' shards a union is queued in depends on it. */
+  rank: number;
   live: Generation | undefined;
   mergedInto: Segment | undefined;
 }
@@ -135,8 +137,10 @@ class MemoryStore implements SegmentStore {
     for (const { spanId } of spans) {
       const known = trace.segments.get(spanId);
       const other = known && resolve(known);
-      if (other === undefined) trace.segments.set(spanId, segment);
-      else if (other !== segment && other.name === spanId && !other.rootSeen) this.#unite(segment, other, policy);
+      if (other === undefined) {
+        trace.segments.set(spanId, segment);
+        segment.rank = Math.max(segment.rank, 1);
+      } else if (other !== segment && other.name === spanId && !other.rootSeen) this.#unite(segment, other, policy);
     }
     const bytes = spans.reduce((sum, { payload }) => sum + payload.length, 0);
     if (segment.live && segment.live.bytes + bytes > policy.maxSegmentBytes) seal(segment, 'max-bytes');
@@ -178,7 +182,9 @@ class MemoryStore implements SegmentStore {
 
   /** The segment of `child` turns out to be part of that of `top`. */
   #unite(top: Segment, child: Segment, policy: SegmentPolicy): void {
-    const shard = top.live?.shard ?? child.live?.shard;
+    const winner = child.rank > top.rank ? child : top;
+    if (child.rank === top.rank) winner.rank += 1;
+    top.rank = winner.rank;
     top.nextGeneration = child.nextGeneration = Math.max(top.nextGeneration, child.nextGeneration);
     child.name = top.name;
     child.rootSeen = top.rootSeen;
@@ -186,6 +192,7 @@ class MemoryStore implements SegmentStore {
       seal(child.live.bytes > top.live.bytes ? child : top, 'max-bytes');
       top.nextGeneration = Math.max(top.nextGeneration, child.nextGeneration);
     }
+    const shard = winner.live?.shard ?? top.live?.shard ?? child.live?.shard;
     if (top.live && child.live) {
       top.live.spans = top.live.spans.concat(child.live.spans);
       top.live.bytes += child.live.bytes;
@@ -305,7 +312,14 @@ class MemoryStore implements SegmentStore {
 function findOrCreate(trace: Trace, id: string): Segment {
   const known = trace.segments.get(id);
   if (known) return resolve(known);
-  const segment: Segment = { name: id, rootSeen: false, nextGeneration: 1, live: undefined, mergedInto: undefined };
+  const segment: Segment = {
+    name: id,
+    rootSeen: false,
+    nextGeneration: 1,
+    rank: 0,
+    live: undefined,
+    mergedInto: undefined,
+  };
   trace.segments.set(id, segment);
   return segment;
 }

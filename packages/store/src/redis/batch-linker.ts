@@ -2,8 +2,9 @@ import { formatTraceKey, type TraceRef } from '@spanbuf/keys';
 import type { SegmentPolicy, StoredSpan, Subsegment, TraceAddition } from '../segment-store.ts';
 import { entryOf, groupBy } from './grouping.ts';
 import { formatMember, type Member, type MemberPayloads } from './members.ts';
-import { formatEntry } from './queue-scripts.ts';
+import { formatEntry, type QueueTimes } from './queue-scripts.ts';
 import type { RedisReply, RedisRunner } from './redis-runner.ts';
+import type { RedisStoreSettings } from './settings.ts';
 import {
   type EntryRef,
   type LinkEffect,
@@ -16,7 +17,7 @@ import {
 /** What linking a batch changed, for the queues to follow. */
 export interface Effects {
   /** By shard and entry: when each is due. */
-  readonly due: Map<number, Map<string, string | number>>;
+  readonly due: Map<number, Map<string, QueueTimes>>;
   /** By shard: entries of segments that went into others. */
   readonly absorbed: Map<number, Set<string>>;
   /** By trace key: what was sealed in passing. */
@@ -51,11 +52,17 @@ export class BatchLinker {
   readonly #runner: RedisRunner;
   readonly #payloads: MemberPayloads;
   readonly #nextToken: () => string;
+  readonly #nextList: () => number;
 
-  constructor(runner: RedisRunner, payloads: MemberPayloads, nextToken: () => string) {
+  constructor(
+    runner: RedisRunner,
+    payloads: MemberPayloads,
+    { nextWriteId, nextList }: Pick<RedisStoreSettings, 'nextWriteId' | 'nextList'>,
+  ) {
     this.#runner = runner;
     this.#payloads = payloads;
-    this.#nextToken = nextToken;
+    this.#nextToken = nextWriteId;
+    this.#nextList = nextList;
   }
 
   async link(additions: readonly TraceAddition[], terms: LinkTerms): Promise<Effects> {
@@ -88,7 +95,7 @@ export class BatchLinker {
   async #linkRound(round: readonly LinkStep[], terms: LinkTerms, effects: Effects): Promise<void> {
     for (let open = round; open.length > 0; ) {
       const calls = open.map(({ trace, token, parts }) =>
-        linkCommand({ trace, token, ...terms, subsegments: parts.map(linkSubsegment) }),
+        linkCommand({ trace, token, firstList: this.#nextList(), ...terms, subsegments: parts.map(linkSubsegment) }),
       );
       const replies = await this.#runner.run(calls);
       const narrowed: LinkStep[] = [];
@@ -169,7 +176,9 @@ function note(effects: Effects, { trace, parts }: LinkStep, effect: LinkEffect, 
     return;
   }
   effects.absorbed.get(shard)?.delete(entry);
-  entryOf(effects.due, shard, () => new Map()).set(entry, effect.kind === 'live' ? effect.due : now);
+  // What is sealed is taken at once, by whichever clock.
+  const times = effect.kind === 'live' ? { due: effect.due, held: effect.held } : { due: now, held: 0 };
+  entryOf(effects.due, shard, () => new Map()).set(entry, times);
   if (effect.kind === 'sealed') {
     const { handle, list } = effect;
     const { entries } = entryOf(effects.sealed, formatTraceKey(trace), () => ({ trace, entries: [] }));

@@ -34,26 +34,24 @@ export function parseEntry(entry: string): EntryRef & { readonly trace: TraceRef
   return { trace: { projectId, traceId }, handle: spanId, list: Number(entry.slice(dot + 1)) };
 }
 
+/** When an entry is to be taken. */
+export interface QueueTimes {
+  /** Message time, Unix seconds. */
+  readonly due: string | number;
+  /** Wall time, Unix seconds: taken then whatever message time says. */
+  readonly held: string | number;
+}
+
 export interface ScheduleCall {
   readonly queue: QueueRef;
   readonly ttlSeconds: number;
-  readonly heldSeconds: number;
-  /** Whether the due times given count where an entry has one already. */
-  readonly mode: 'set' | 'keep';
-  readonly entries: readonly { readonly entry: string; readonly due: string | number }[];
+  readonly entries: readonly (QueueTimes & { readonly entry: string })[];
   readonly takeOut: readonly string[];
 }
 
-export function scheduleCommand({
-  queue,
-  ttlSeconds,
-  heldSeconds,
-  mode,
-  entries,
-  takeOut,
-}: ScheduleCall): RedisCommand {
-  const args: (string | number)[] = [ttlSeconds, heldSeconds, mode, entries.length];
-  for (const { entry, due } of entries) args.push(entry, due);
+export function scheduleCommand({ queue, ttlSeconds, entries, takeOut }: ScheduleCall): RedisCommand {
+  const args: (string | number)[] = [ttlSeconds, entries.length];
+  for (const { entry, due, held } of entries) args.push(entry, due, held);
   return evalsha(schedule, [formatQueueKey(queue), formatQueueKey({ ...queue, part: 'held' })], [...args, ...takeOut]);
 }
 

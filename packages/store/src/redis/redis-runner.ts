@@ -310,6 +310,10 @@ function watchConnection(client: Redis | Cluster): { readonly error?: Error } {
   };
   if (isCluster(client)) client.on('node error', note);
   else client.on('error', note);
+  // What went wrong before says nothing about a connection that is lost later.
+  client.on('ready', () => {
+    delete connection.error;
+  });
   connections.set(client, connection);
   return connection;
 }

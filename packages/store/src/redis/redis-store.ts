@@ -52,7 +52,7 @@ export class RedisStore implements SegmentStore {
     this.#runner = runner;
     this.#settings = settings;
     this.#payloads = new MemberPayloads(runner, settings);
-    this.#linker = new BatchLinker(runner, this.#payloads, settings.nextWriteId);
+    this.#linker = new BatchLinker(runner, this.#payloads, settings);
     this.#queues = new ShardQueues(runner, settings);
   }
 
@@ -118,7 +118,7 @@ export class RedisStore implements SegmentStore {
       }),
     );
     const generations: SealedGeneration[] = [];
-    const moved: { shard: number; entry: string; due: string }[] = [];
+    const moved: { shard: number; entry: string; due: string; held: string }[] = [];
     const endings: Ending[] = [];
     for (const [i, { lease, trace, handle, list }] of targets.entries()) {
       const reply = parseSealReply(replies[i] as RedisReply);
@@ -127,7 +127,7 @@ export class RedisStore implements SegmentStore {
       } else if (reply.kind === 'live') {
         const entry = formatEntry(trace, reply);
         const stays = entry === lease.entry && reply.shard === lease.queue.shard;
-        if (!stays) moved.push({ shard: reply.shard, entry, due: reply.due });
+        if (!stays) moved.push({ shard: reply.shard, entry, due: reply.due, held: reply.held });
         endings.push({ lease, due: stays ? reply.due : undefined });
       } else {
         const { incarnation, entries, firstPage, ...record } = reply.record;
@@ -136,7 +136,7 @@ export class RedisStore implements SegmentStore {
         generations.push({ ...trace, ...record, shard: lease.queue.shard, claim });
       }
     }
-    await this.#queues.requeue(moved, query);
+    await this.#queues.requeue(moved);
     await this.#queues.settle(endings);
     return generations;
   }

@@ -11,4 +11,6 @@ export interface RedisStoreSettings {
   readonly compression: Compression;
   /** Answers an id that no other call of any store has had. */
   readonly nextWriteId: () => string;
+  /** Answers an integer from 0 to 2^31 - 1, drawn at random. */
+  readonly nextList: () => number;
 }

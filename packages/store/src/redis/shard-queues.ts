@@ -10,6 +10,7 @@ import {
   parseClaimReply,
   parseShardsReply,
   QUEUE_PAGE,
+  type QueueTimes,
   readShardsCommand,
   registerShardsCommand,
   type ScheduleCall,
@@ -29,6 +30,9 @@ export interface Ending {
   readonly due: string | number | undefined;
 }
 
+/** Of a queue: it may be made anew for an entry of which a flusher does not know how long it may wait. */
+const LEAST_TTL_SECONDS = 86_400;
+
 /** The queues of all shards of a slice. They are hints: what they lead to is decided in the trace. */
 export class ShardQueues {
   readonly #runner: RedisRunner;
@@ -41,45 +45,39 @@ export class ShardQueues {
   }
 
   /** Schedules what a batch touched. What it absorbed is taken out by {@link takeOut} afterwards, never before. */
-  async schedule({ due }: Effects, { policy, ttlSeconds }: LinkTerms): Promise<void> {
-    const terms = { ttlSeconds, heldSeconds: heldSeconds(policy), mode: 'set' as const };
+  async schedule({ due }: Effects, { ttlSeconds }: LinkTerms): Promise<void> {
     await this.#schedule(
-      [...due].map(([shard, entries]) => [shard, [...entries].map(([entry, at]) => ({ entry, due: at }))]),
-      terms,
+      [...due].map(([shard, entries]) => [shard, [...entries].map(([entry, times]) => ({ entry, ...times }))]),
+      ttlSeconds,
     );
   }
 
-  takeOut({ absorbed }: Effects, { policy, ttlSeconds }: LinkTerms): RedisCommand[] {
-    const terms = { ttlSeconds, heldSeconds: heldSeconds(policy), mode: 'set' as const, entries: [] };
+  takeOut({ absorbed }: Effects, { ttlSeconds }: LinkTerms): RedisCommand[] {
     return [...absorbed].flatMap(([shard, entries]) =>
       pagesOf([...entries], QUEUE_PAGE).map((takeOut) =>
-        scheduleCommand({ queue: this.queue(shard), ...terms, takeOut }),
+        scheduleCommand({ queue: this.queue(shard), ttlSeconds, entries: [], takeOut }),
       ),
     );
   }
 
-  /** Queues entries found to be elsewhere than their queue said, unless they are queued there already. */
-  async requeue(moved: readonly { shard: number; entry: string; due: string }[], query: ClaimQuery): Promise<void> {
-    const terms = { ttlSeconds: this.#ttlSeconds, heldSeconds: heldSeconds(query), mode: 'keep' as const };
-    await this.#schedule([...groupBy(moved, ({ shard }) => shard)], terms);
+  /** Queues entries found to be elsewhere than their queue said. */
+  async requeue(moved: readonly (QueueTimes & { shard: number; entry: string })[]): Promise<void> {
+    await this.#schedule([...groupBy(moved, ({ shard }) => shard)], this.#ttlSeconds);
   }
 
   /** First the entries, then the note that the shards have some: whoever finds a shard empty reads that note before. */
-  async #schedule(
-    shards: readonly (readonly [number, ScheduleCall['entries']])[],
-    terms: Pick<ScheduleCall, 'ttlSeconds' | 'heldSeconds' | 'mode'>,
-  ): Promise<void> {
+  async #schedule(shards: readonly (readonly [number, ScheduleCall['entries']])[], ttlSeconds: number): Promise<void> {
     if (shards.length === 0) return;
     const { sliceId, nextWriteId } = this.#settings;
     await this.#runner.run(
       shards.flatMap(([shard, all]) =>
         pagesOf(all, QUEUE_PAGE).map((entries) =>
-          scheduleCommand({ queue: this.queue(shard), ...terms, entries, takeOut: [] }),
+          scheduleCommand({ queue: this.queue(shard), ttlSeconds, entries, takeOut: [] }),
         ),
       ),
     );
     const noted = shards.map(([shard]) => shard);
-    await this.#runner.run([registerShardsCommand(sliceId, terms.ttlSeconds, nextWriteId(), noted)]);
+    await this.#runner.run([registerShardsCommand(sliceId, ttlSeconds, nextWriteId(), noted)]);
   }
 
   async readShards(): Promise<ShardTokens> {
@@ -154,11 +152,6 @@ export class ShardQueues {
   /** Of what a flusher writes to a queue. Only ever lengthens what a writer has set. */
   get #ttlSeconds(): number {
     const { redisTtlSeconds, leaseSeconds, dedupeWindowSeconds } = this.#settings;
-    return Math.max(redisTtlSeconds, Math.ceil(2 * leaseSeconds), 2 * dedupeWindowSeconds);
+    return Math.max(redisTtlSeconds, LEAST_TTL_SECONDS, Math.ceil(2 * leaseSeconds), 2 * dedupeWindowSeconds);
   }
-}
-
-/** Wall time after which an entry is taken whatever message time says. */
-function heldSeconds({ maxAgeSeconds }: { readonly maxAgeSeconds: number }): number {
-  return Math.ceil(3 * maxAgeSeconds);
 }

@@ -39,11 +39,19 @@ export interface LinkCall {
   readonly ttlSeconds: number;
   readonly policy: SegmentPolicy;
   readonly token: string;
+  /** Random, 0 to 2^31 - 1: where the lists of new segments begin. */
+  readonly firstList: number;
   readonly subsegments: readonly LinkSubsegment[];
 }
 
+/** When a live list is due, and until when it is held: as in a queue. */
+interface LiveTimes {
+  readonly due: string;
+  readonly held: string;
+}
+
 export type LinkEffect =
-  | (EntryRef & { readonly kind: 'live'; readonly shard: number; readonly due: string })
+  | (EntryRef & LiveTimes & { readonly kind: 'live'; readonly shard: number })
   | (EntryRef & { readonly kind: 'sealed' | 'absorbed'; readonly shard: number })
   | { readonly kind: 'replayed'; readonly index: number };
 
@@ -67,6 +75,7 @@ export function linkCommand(call: LinkCall): RedisCommand {
     policy.maxAgeSeconds,
     policy.maxSegmentBytes,
     call.token,
+    call.firstList,
   ];
   for (const { topId, hasRoot, shard, entry, payloadBytes, taken, spanIds } of call.subsegments) {
     args.push(topId, hasRoot ? 1 : 0, shard, entry, spanIds.length, payloadBytes);
@@ -93,10 +102,10 @@ export function parseLinkReply(reply: RedisReply): LinkReply {
 }
 
 function parseEffect(text: string): LinkEffect {
-  const [what, first = '', list, shard, due = ''] = text.split(' ');
+  const [what, first = '', list, shard, due = '', held = ''] = text.split(' ');
   if (what === 'R') return { kind: 'replayed', index: Number(first) };
   const entry = { handle: first, list: Number(list), shard: Number(shard) };
-  if (what === 'L') return { kind: 'live', ...entry, due };
+  if (what === 'L') return { kind: 'live', ...entry, due, held };
   return { kind: what === 'S' ? 'sealed' : 'absorbed', ...entry };
 }
 
@@ -125,7 +134,7 @@ export interface SealedRecord {
 
 export type SealReply =
   | { readonly kind: 'sealed'; readonly record: SealedRecord }
-  | (EntryRef & { readonly kind: 'live'; readonly shard: number; readonly due: string })
+  | (EntryRef & LiveTimes & { readonly kind: 'live'; readonly shard: number })
   | { readonly kind: 'gone' };
 
 export function sealCommand(call: SealCall): RedisCommand {
@@ -137,8 +146,8 @@ export function parseSealReply(reply: RedisReply): SealReply {
   const [status, ...rest] = reply as readonly Buffer[];
   if (String(status) === 'GONE') return { kind: 'gone' };
   if (String(status) === 'LIVE') {
-    const [handle, list, shard, due] = rest.map(String) as [string, string, string, string];
-    return { kind: 'live', handle, list: Number(list), shard: Number(shard), due };
+    const [handle, list, shard, due, held] = rest.map(String) as [string, string, string, string, string];
+    return { kind: 'live', handle, list: Number(list), shard: Number(shard), due, held };
   }
   const [incarnation, packed, ...page] = rest;
   return { kind: 'sealed', record: unpackSealed(String(incarnation), packed as Buffer, page.map(String)) };

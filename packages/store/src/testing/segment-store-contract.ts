@@ -185,14 +185,17 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
     ]);
   });
 
-  it('queues a segment in the shard where it began, and in one shard only', async () => {
+  it('queues a segment of several shards in one of them, and in no other', async () => {
     const { add, claim } = await begin();
     await add([subsegment('b', [aSpan('c', 'b', { partition: 3 })])]);
     await add([subsegment('a', [aSpan('a', 'a', { partition: 7 })], true)]);
     await add([subsegment('a', [aSpan('b', 'a', { partition: 7 })])]);
-    expect(await claim(T0 + 100, { shards: [3] })).toEqual([]);
-    const generations = await claim(T0 + 100, { shards: [7] });
-    expect(generations.map(({ shard, spanCount }) => [shard, spanCount])).toEqual([[7, 3]]);
+    for (let i = 0; i < 3; i++)
+      await add([subsegment('b', [aSpan(hex(0x100 + i), 'b', { partition: 3 + 4 * (i % 2) })])]);
+    const three = await claim(T0 + 100, { shards: [3] });
+    const seven = await claim(T0 + 100, { shards: [7] });
+    expect([...three, ...seven].map(({ spanCount }) => spanCount)).toEqual([6]);
+    expect([three[0]?.shard ?? 3, seven[0]?.shard ?? 7]).toEqual([3, 7]);
     expect(await claim(T0 + 100)).toEqual([]);
   });
 
@@ -282,8 +285,15 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
 
   it('lets a flusher that wakes up late do nothing to a trace that began anew', async () => {
     const { store, add, claim } = await begin({ leaseSeconds: 0.2, dedupeWindowSeconds: 0 });
-    const spans = [subsegment('a', [aSpan('a', 'a'), aSpan('b', 'a')], true)];
-    await add(spans);
+    // Two lists that were linked, and more members than fit into one page.
+    const build = async () => {
+      for (let at = 0; at < 600; at += 50) {
+        await add(Array.from({ length: 50 }, (_, i) => subsegment('b', [aSpan(hex(0x1000 + at + i), 'b')])));
+      }
+      await add([subsegment('a', [aSpan('c', 'a')])]);
+      await add([subsegment('a', [aSpan('a', 'a'), aSpan('b', 'a')], true)]);
+    };
+    await build();
     const late = await claim(T0 + 10);
     const taken = await vi.waitFor(async () => {
       const generations = await claim(T0 + 10);
@@ -291,19 +301,19 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
       return generations;
     });
     await store.complete(taken);
-    await add(spans);
+    await build();
     const anew = await claim(T0 + 10);
-    expect(anew).toMatchObject([{ generation: 1, spanCount: 2 }]);
+    expect(anew).toMatchObject([{ generation: 1, spanCount: 603 }]);
     expect(await store.read(late)).toEqual([undefined]);
     await store.complete(late);
     await store.release(late);
-    expect(await spansOf(store, anew[0])).toHaveLength(2);
+    expect(await spansOf(store, anew[0])).toHaveLength(603);
     const again = await vi.waitFor(async () => {
       const generations = await claim(T0 + 10);
       expect(generations).toHaveLength(1);
       return generations;
     });
-    expect(await spansOf(store, again[0])).toHaveLength(2);
+    expect(await spansOf(store, again[0])).toHaveLength(603);
   });
 
   it('takes back what was released, and hands it out again at once', async () => {
@@ -520,7 +530,7 @@ function subsegment(topId: string, spans: readonly StoredSpan[], hasRoot = false
 }
 
 function claimAll(store: SegmentStore, now: number, query: Partial<ClaimQuery> = {}): Promise<SealedGeneration[]> {
-  return store.claim({ now, limit: 1_000, maxAgeSeconds: POLICY.maxAgeSeconds, ...query });
+  return store.claim({ now, limit: 1_000, ...query });
 }
 
 async function spansOf(store: SegmentStore, generation: SealedGeneration | undefined): Promise<StoredSpan[]> {
