@@ -2,6 +2,7 @@
  * `npm start [-- FILE] [-- options of spanbuf assemble]`: builds the command line tool and lets it assemble FILE, or
  * the sample, into segments. They go to build/segments.ndjson unless `--output` says otherwise; the summary to stderr.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { CommandError, install, ROOT, run } from './toolchain.mjs';
@@ -22,7 +23,11 @@ try {
   mkdirSync(dirname(OUTPUT), { recursive: true });
   // What an earlier call left must not pass for the result of this one.
   if (!hasOutput) rmSync(OUTPUT, { force: true });
-  run('node', [join(ROOT, 'apps', 'cli', 'dist', 'main.js'), 'assemble', ...args], { env, cwd, show: true });
+  const program = join(ROOT, 'apps', 'cli', 'dist', 'main.js');
+  // It says itself what it had to refuse, and its exit code says so too.
+  const { status, error } = spawnSync('node', [program, 'assemble', ...args], { env, cwd, stdio: 'inherit' });
+  if (error) throw new CommandError(`node: ${error.message}`);
+  process.exitCode = status ?? 1;
   if (!hasOutput && existsSync(OUTPUT)) console.error(`Segment messages: ${relative(cwd, OUTPUT)}`);
 } catch (error) {
   if (!(error instanceof CommandError)) throw error;

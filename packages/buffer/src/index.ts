@@ -20,5 +20,6 @@ export {
   SpanBuffer,
   type SpanBufferOptions,
   type SpanLoss,
+  type UnreadableSegment,
 } from './span-buffer.ts';
 export { MAX_SPAN_DEPTH, UnreadableSpanError } from './span-json.ts';

@@ -24,6 +24,7 @@ const optionsSchema = z.strictObject({
     .min(1)
     .default(10 * MIB),
   onLoss: z.custom<(loss: SpanLoss) => void>((value) => typeof value === 'function').optional(),
+  onUnreadable: z.custom<(segment: UnreadableSegment) => void>((value) => typeof value === 'function').optional(),
 });
 
 /** Options of {@link SpanBuffer}; every one has a default. Seconds are of message time, 0 < s ≤ 30 days. */
@@ -40,6 +41,20 @@ export interface SpanBufferOptions {
   maxMessageBytes?: number | undefined;
   /** Told of spans that were accepted, and that the store no longer has when their segment is flushed. */
   onLoss?: ((loss: SpanLoss) => void) | undefined;
+  /**
+   * Told of segments with a payload that cannot be read: damaged, or written by a newer version. They stay in the store
+   * and come again when their lease has run out.
+   */
+  onUnreadable?: ((segment: UnreadableSegment) => void) | undefined;
+}
+
+/** A segment that is due and cannot be flushed. */
+export interface UnreadableSegment {
+  readonly projectId: string;
+  readonly traceId: string;
+  readonly segmentId: string;
+  readonly generation: number;
+  readonly error: SpanbufError;
 }
 
 /** Spans that Redis lost: expired, evicted, or gone with a node. */
@@ -94,6 +109,8 @@ export interface FlushedSegment {
   /** From 1, rising for the same segment. */
   readonly generation: number;
   readonly spanCount: number;
+  /** Spans that were accepted and that Redis has lost since; they are not in `spanCount`. */
+  readonly lostSpanCount: number;
   /** Of the payloads as received. */
   readonly payloadBytes: number;
   readonly reason: SealReason;
@@ -134,17 +151,19 @@ export class SpanBuffer {
   readonly #policy: SegmentPolicy;
   readonly #maxMessageBytes: number;
   readonly #onLoss: (loss: SpanLoss) => void;
+  readonly #onUnreadable: (segment: UnreadableSegment) => void;
   readonly #order = new PartitionOrder();
 
   /** @throws {@link InvalidBufferOptionsError} that names every option that is wrong. */
   constructor(store: SegmentStore, options: SpanBufferOptions = {}) {
     const parsed = optionsSchema.safeParse(options);
     if (!parsed.success) throw new InvalidBufferOptionsError(`options of SpanBuffer: ${z.prettifyError(parsed.error)}`);
-    const { maxMessageBytes, onLoss, ...policy } = parsed.data;
+    const { maxMessageBytes, onLoss, onUnreadable, ...policy } = parsed.data;
     this.#store = store;
     this.#policy = policy;
     this.#maxMessageBytes = maxMessageBytes;
     this.#onLoss = onLoss ?? (() => undefined);
+    this.#onUnreadable = onUnreadable ?? (() => undefined);
   }
 
   /**
@@ -153,8 +172,8 @@ export class SpanBuffer {
    * twice, provided the spans have offsets.
    * @param at - `now` is the batch's message time, Unix seconds; of the oldest message, where they differ.
    * @throws {@link StoreUnavailableError} when Redis stays away; {@link EarlierBatchFailedError}; both retriable.
-   * @remarks Cost: one write a subsegment, one script call for up to 256 spans of a trace. Four round trips, and one more for
-   * every further 256 spans of the same trace.
+   * @remarks Cost: one write a subsegment, one script call for up to 256 spans of a trace. Four round trips, a
+   * fifth where segments were united, sealed or replayed, and one more for every further 256 spans of the same trace.
    */
   async process(spans: readonly Span[], at: { readonly now: number }): Promise<ProcessResult> {
     checkNow(at.now);
@@ -197,26 +216,31 @@ export class SpanBuffer {
   }
 
   async #load(generations: readonly SealedGeneration[]): Promise<FlushedSegment[]> {
-    const contents = await this.#read(generations);
+    const unreadable = new Set<SealedGeneration>();
+    const contents = await this.#read(generations, (generation, error) => {
+      unreadable.add(generation);
+      const { projectId, traceId, segmentId } = generation;
+      this.#onUnreadable({ projectId, traceId, segmentId, generation: generation.generation, error });
+    });
     const empty: SealedGeneration[] = [];
     const segments: FlushedSegment[] = [];
     for (const [i, generation] of generations.entries()) {
       const spans = contents[i];
       if (spans && spans.length < generation.spanCount) this.#onLoss(lossOf(generation, spans.length));
       if (spans && spans.length > 0) segments.push(this.#segment(generation, spans));
-      else empty.push(generation);
+      else if (!unreadable.has(generation)) empty.push(generation);
     }
     // Completed by another flusher, or lost as a whole: only the queue entry is left.
     if (empty.length > 0) await this.#store.complete(empty);
     return segments;
   }
 
-  async #read(generations: readonly SealedGeneration[]): Promise<(StoredSpan[] | undefined)[]> {
+  async #read(...call: Parameters<SegmentStore['read']>): ReturnType<SegmentStore['read']> {
     try {
-      return await this.#store.read(generations);
+      return await this.#store.read(...call);
     } catch (error) {
       // Should this fail as well, the leases run out.
-      await this.#store.release(generations).catch(() => undefined);
+      await this.#store.release(call[0]).catch(() => undefined);
       throw error;
     }
   }
@@ -231,6 +255,7 @@ export class SpanBuffer {
       shard: generation.shard,
       generation: generation.generation,
       spanCount: spans.length,
+      lostSpanCount: generation.spanCount - spans.length,
       payloadBytes: generation.payloadBytes,
       reason: generation.reason,
       rootSeen: generation.rootSeen,

@@ -95,17 +95,13 @@ describe('grouping a batch', () => {
     );
   });
 
-  it('finds where chains end, as far as the addition shows', () => {
+  it('says of a subsegment that it has its root exactly when the root is in it', () => {
     fc.assert(
       fc.property(batches, (spans) => {
         for (const { subsegments } of groupSpans(spans, MAX_BYTES).additions) {
-          const stored = subsegments.flatMap((subsegment) => subsegment.spans);
-          const known = new Set(stored.map(({ spanId }) => spanId));
           for (const { topId, hasRoot, spans: members } of subsegments) {
             const roots = members.filter(({ spanId, parentId }) => spanId === topId && parentId === topId);
             expect(hasRoot).toBe(roots.length > 0);
-            // A top that is known is a root, or lies on a circle.
-            if (known.has(topId)) expect(reaches(topId, topId, stored)).toBe(true);
           }
         }
       }),
@@ -130,15 +126,3 @@ describe('grouping a batch', () => {
     expect(groupSpans([span], MAX_BYTES).additions[0]?.subsegments[0]?.topId).toBe(id(1));
   });
 });
-
-/** Whether the first parents of the spans lead from an id to another in one step or more. */
-function reaches(from: string, to: string, spans: readonly { spanId: string; parentId: string }[]): boolean {
-  const parents = new Map<string, string>();
-  for (const { spanId, parentId } of spans) if (!parents.has(spanId)) parents.set(spanId, parentId);
-  let at = parents.get(from);
-  for (let i = 0; i < spans.length && at !== undefined; i++) {
-    if (at === to) return true;
-    at = parents.get(at);
-  }
-  return false;
-}

@@ -1,4 +1,4 @@
-import type { TraceRef } from '@spanbuf/keys';
+import type { SpanbufError, TraceRef } from '@spanbuf/keys';
 
 /** One span as a store keeps it. */
 export interface StoredSpan {
@@ -125,9 +125,14 @@ export interface SegmentStore {
 
   /**
    * The spans of sealed generations, in an order that says nothing. `undefined` where another flusher has completed the
-   * generation meanwhile. Fewer than `spanCount` where Redis lost payloads.
+   * generation meanwhile, and where a payload is there that this version cannot read. Fewer spans than `spanCount` where
+   * Redis lost payloads.
+   * @param onUnreadable - Told of generations of the latter kind. They should not be completed: another version may be able.
    */
-  read(generations: readonly SealedGeneration[]): Promise<(StoredSpan[] | undefined)[]>;
+  read(
+    generations: readonly SealedGeneration[],
+    onUnreadable?: (generation: SealedGeneration, error: SpanbufError) => void,
+  ): Promise<(StoredSpan[] | undefined)[]>;
 
   /** Forgets sealed generations: they have been produced. Safe to repeat, also for one that others completed. */
   complete(generations: readonly SealedGeneration[]): Promise<void>;

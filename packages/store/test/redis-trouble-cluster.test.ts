@@ -541,11 +541,11 @@ describe('a cluster that moves slots and forgets scripts', () => {
       const trace = aTrace();
       const add = (subsegments: Subsegment[]) => store.add([{ ...trace, subsegments }], POLICY, { now: T0 });
       await add([subsegment('b', [aSpan('c', 'b', 1, 0)])]);
-      await add([subsegment('a', [aSpan('a', 'a', 1, 1)], true)]);
+      await add([subsegment('a', [aSpan('a', 'a', 1, 1), aSpan('d', 'a', 2, 1)], true)]);
       const migration = await beginMove(formatQueueKey({ shard: 0, sliceId }));
       const before = await answered(servers.nodes, 'TRYAGAIN');
       // Both become one segment, in shard 1. The script finds the queue of shard 0 there, and then not any more.
-      const adding = add([subsegment('a', [aSpan('b', 'a', 2, 1)])]);
+      const adding = add([subsegment('a', [aSpan('b', 'a', 3, 1)])]);
       const waiting = vi.waitFor(async () =>
         expect(await answered(servers.nodes, 'TRYAGAIN')).toBeGreaterThan(before + 2),
       );
@@ -553,7 +553,7 @@ describe('a cluster that moves slots and forgets scripts', () => {
       await migration.finish();
       expect(await adding).toEqual({ added: 1, replayed: 0 });
       const claimed = await store.claim(query);
-      expect(claimed).toMatchObject([{ ...trace, segmentId: id('a'), shard: 1, spanCount: 3 }]);
+      expect(claimed).toMatchObject([{ ...trace, segmentId: id('a'), shard: 1, spanCount: 4 }]);
       await store.complete(claimed);
       expect(await store.claim({ ...query, drain: true })).toEqual([]);
     });

@@ -50,9 +50,9 @@ export class MemberPayloads {
     await this.#runner.run(puts);
   }
 
-  /** The spans of each member; none where its payload is gone from every place it was written to, or cannot be read. */
-  async get(members: readonly Member[]): Promise<StoredSpan[][]> {
-    const spans: StoredSpan[][] = members.map(() => []);
+  /** The spans of each member; none where its payload is gone from every place it was written to. */
+  async get(members: readonly Member[]): Promise<(StoredSpan[] | UnreadablePayloadError)[]> {
+    const spans: (StoredSpan[] | UnreadablePayloadError)[] = members.map(() => []);
     let open = [...members.entries()].map(([at, { mark, ref }]) => ({
       at,
       ref,
@@ -62,7 +62,7 @@ export class MemberPayloads {
       const replies = await this.#runner.run(open.map(({ ref, places }) => (places[place] as PayloadStorage).get(ref)));
       open = open.filter(({ at, places }, i) => {
         const blob = replies[i] as Buffer | null;
-        if (blob !== null) spans[at] = readable(blob);
+        if (blob !== null) spans[at] = spansOf(blob);
         return blob === null && place + 1 < places.length;
       });
     }
@@ -76,12 +76,12 @@ export class MemberPayloads {
   }
 }
 
-/** A damaged payload counts as a missing one: it must not keep the rest of its segment, or its shard, from going out. */
-function readable(blob: Buffer): StoredSpan[] {
+/** An error is a value here: it must not keep other segments from going out. */
+function spansOf(blob: Buffer): StoredSpan[] | UnreadablePayloadError {
   try {
     return decodeBlob(blob);
   } catch (error) {
-    if (error instanceof UnreadablePayloadError) return [];
+    if (error instanceof UnreadablePayloadError) return error;
     throw error;
   }
 }

@@ -1,4 +1,5 @@
-import { formatTraceKey } from '@spanbuf/keys';
+import { formatTraceKey, type SpanbufError } from '@spanbuf/keys';
+import { UnreadablePayloadError } from '../errors.ts';
 import type {
   AddResult,
   ClaimQuery,
@@ -141,17 +142,28 @@ export class RedisStore implements SegmentStore {
     return generations;
   }
 
-  async read(generations: readonly SealedGeneration[]): Promise<(StoredSpan[] | undefined)[]> {
+  async read(
+    generations: readonly SealedGeneration[],
+    onUnreadable: (generation: SealedGeneration, error: SpanbufError) => void = () => undefined,
+  ): Promise<(StoredSpan[] | undefined)[]> {
     const claims = generations.map(claimOf);
     const contents = await readContents(this.#runner, claims);
     const results: (StoredSpan[] | undefined)[] = claims.map(() => []);
     const members = contents.flatMap((content, at) => content.members.map((member) => ({ member, at })));
     for (const page of pagesOf(members, PAYLOADS_AT_ONCE)) {
-      const spans = await this.#payloads.get(page.map(({ member }) => member));
-      for (const [i, { at }] of page.entries()) for (const span of spans[i] ?? []) results[at]?.push(span);
+      const payloads = await this.#payloads.get(page.map(({ member }) => member));
+      for (const [i, { at }] of page.entries()) {
+        const spans = payloads[i] ?? [];
+        if (!(spans instanceof UnreadablePayloadError)) {
+          for (const span of spans) results[at]?.push(span);
+        } else if (results[at] !== undefined) {
+          results[at] = undefined;
+          onUnreadable(generations[at] as SealedGeneration, spans);
+        }
+      }
     }
     // Where spans are missing, somebody may have completed the generation meanwhile.
-    const short = [...generations.keys()].filter((i) => results[i]?.length !== generations[i]?.spanCount);
+    const short = [...generations.keys()].filter((i) => results[i] && results[i].length !== generations[i]?.spanCount);
     const records = await this.#runner.run(short.map((i) => stillSealedCommand((claims[i] as RedisClaim).sealed)));
     for (const [k, i] of short.entries()) {
       const [record, incarnation] = records[k] as [Buffer | null, Buffer | null];
