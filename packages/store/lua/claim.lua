@@ -3,7 +3,7 @@
 by the wall clock, then those that are due.
 KEYS     1  due, 2 in-flight, 3 held, 4 forgotten   sorted sets; in-flight: entry -> end of its lease, server microseconds
 ARGV     1  now            message time, Unix seconds, or '+inf'
-         2  leaseSeconds   3  limit, 1 to 128   4  ttlSeconds
+         2  leaseSeconds   3  limit, 1 to 256   4  ttlSeconds
 RETURNS  { lease, size of the queue, entry, how, … }  how: 'due' | 'held', or 'forget', with the key of a large trace whose
          dedupe window is over
 COST     O(limit x log(queue)); at most 8 traces to forget

@@ -19,7 +19,7 @@ const forgetLater = loadScript('forget-later');
 const registerShards = loadScript('register-shards');
 const forgetShards = loadScript('forget-shards');
 
-/** Entries that one call schedules, settles or leases at most: some 1 ms of Redis. */
+/** Entries that one call schedules or settles at most: some 1 ms of Redis. */
 export const QUEUE_PAGE = 128;
 
 /** What stands in a queue for one list of one handle: its segment key, a dot and the list. */

@@ -12,7 +12,7 @@ import type {
 import { BatchLinker } from './batch-linker.ts';
 import { entryOf, pagesOf } from './grouping.ts';
 import { MemberPayloads } from './members.ts';
-import { formatEntry, type Lease, parseEntry, QUEUE_PAGE } from './queue-scripts.ts';
+import { formatEntry, type Lease, parseEntry } from './queue-scripts.ts';
 import type { RedisCommand, RedisReply, RedisRunner } from './redis-runner.ts';
 import { readContents, sweepsOf } from './sealed-lists.ts';
 import type { RedisStoreSettings } from './settings.ts';
@@ -38,7 +38,9 @@ interface RedisClaim {
 
 /** Payload keys read or removed by one pipeline at most: 32 MB of blobs of the usual size. */
 const PAYLOADS_AT_ONCE = 1_024;
-/** Leases that are sealed together where bytes are counted. */
+/** Leases that are taken and sealed together: some 1 ms of a queue's node. */
+const CLAIM_PAGE = 256;
+/** The same where bytes are counted. */
 const SEAL_CHUNK = 32;
 
 /** Segments in Redis or Redis Cluster. What differs between the layouts is in their payload storage alone. */
@@ -86,7 +88,7 @@ export class RedisStore implements SegmentStore {
     const { limit, maxBytes = Number.POSITIVE_INFINITY } = query;
     const tokens = query.shards ? undefined : await this.#queues.readShards();
     const shards = query.shards ?? [...(tokens?.keys() ?? [])];
-    const chunk = query.maxBytes === undefined ? QUEUE_PAGE : SEAL_CHUNK;
+    const chunk = query.maxBytes === undefined ? CLAIM_PAGE : SEAL_CHUNK;
     const claimed: SealedGeneration[] = [];
     let bytes = 0;
     let isFull = shards.length === 0;
