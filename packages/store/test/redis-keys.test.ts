@@ -133,6 +133,8 @@ describe('a completed segment of many members', () => {
     await store.complete(generations);
     const [key, ...others] = await keysOf(trace.projectId);
     expect(others).toEqual([]);
+    // No generation is left that would keep it from being forgotten.
+    expect(await client.ttl(key as string)).toBeLessThanOrEqual(120);
     const fields = await client.hkeys(key as string);
     expect(fields.filter((field) => field.includes('.') || field.startsWith('#'))).toEqual([]);
     expect(fields.filter((field) => /^[0-9a-f]{16}$/.test(field))).toHaveLength(1_203);
