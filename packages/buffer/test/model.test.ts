@@ -26,7 +26,7 @@ type Step =
   | { readonly kind: 'process'; readonly count: number }
   /** Processes a stretch of one partition's log again, cut anew. */
   | { readonly kind: 'replay'; readonly partition: number; readonly from: number; readonly count: number }
-  | { readonly kind: 'flush'; readonly then: 'done' | 'release' | 'keep' }
+  | { readonly kind: 'flush'; readonly ending: 'done' | 'release' | 'keep' }
   | { readonly kind: 'wait'; readonly seconds: number }
   | { readonly kind: 'layout'; readonly layout: LayoutName };
 
@@ -54,8 +54,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       kind: fc.constant('flush' as const),
-      // biome-ignore lint/suspicious/noThenProperty: what is done with the flushed segments
-      then: fc.constantFrom('done' as const, 'done' as const, 'release' as const, 'keep' as const),
+      ending: fc.constantFrom('done' as const, 'done' as const, 'release' as const, 'keep' as const),
     }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('wait' as const), seconds: fc.integer({ min: 1, max: 70 }) }) },
@@ -145,14 +144,14 @@ async function expectLikeModel(
     const [expected, actual] = await Promise.all([model.process(spans, { now }), tested.process(spans, { now })]);
     expect(actual).toEqual(expected);
   };
-  const flush = async (then: 'done' | 'release' | 'keep', drain = false): Promise<number> => {
+  const flush = async (ending: 'done' | 'release' | 'keep', drain = false): Promise<number> => {
     const [expected, actual] = await Promise.all([model.flush({ now, drain }), tested.flush({ now, drain })]);
     expect(seen(actual)).toEqual(seen(expected));
-    if (then === 'keep') {
+    if (ending === 'keep') {
       kept.push({ segments: expected, buffer: model }, { segments: actual, buffer: tested });
     } else {
-      await Promise.all([model[then](expected), tested[then](actual)]);
-      if (then === 'done') out.push(...actual);
+      await Promise.all([model[ending](expected), tested[ending](actual)]);
+      if (ending === 'done') out.push(...actual);
     }
     return actual.length;
   };
@@ -167,7 +166,7 @@ async function expectLikeModel(
 
   for (const one of scenario.steps) {
     if (one.kind === 'process') await processNext(one.count);
-    else if (one.kind === 'flush') await flush(one.then);
+    else if (one.kind === 'flush') await flush(one.ending);
     else if (one.kind === 'wait') now += one.seconds;
     else if (one.kind === 'layout') tested = new SpanBuffer(open(one.layout), scenario.options);
     else
