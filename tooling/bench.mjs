@@ -1,10 +1,12 @@
 /**
- * `npm run bench [-- NAME…]`: builds the packages and measures them on a Redis Cluster of its own; see bench/main.ts for
- * the names. Needs redis-server 7 or newer on PATH.
+ * `npm run bench [-- NAME… options]`: builds what is measured, and measures it; `--help` lists the names and options. Needs
+ * redis-server 7 or newer on PATH; the cases with Kafka also Java 17 and Maven.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { CommandError, install, ROOT, run } from './toolchain.mjs';
+
+const MEASURED = ['buffer', 'consumer', 'flusher'];
 
 try {
   const env = install();
@@ -13,7 +15,8 @@ try {
       'The benchmark needs redis-server 7 or newer on PATH. On Debian: apt-get install redis-server',
     );
   }
-  run('turbo', ['run', 'build', '--filter=@spanbuf/buffer', '--output-logs=errors-only'], { env });
+  const filters = MEASURED.map((name) => `--filter=@spanbuf/${name}`);
+  run('turbo', ['run', 'build', ...filters, '--output-logs=errors-only'], { env });
   const args = ['--expose-gc', join(ROOT, 'bench', 'main.ts'), ...process.argv.slice(2)];
   // Its own output says which expectation failed.
   process.exitCode = spawnSync('node', args, { env, cwd: ROOT, stdio: 'inherit' }).status ?? 1;

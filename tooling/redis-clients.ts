@@ -1,4 +1,4 @@
-/** Clients of the run's own Redis servers, which tooling/vitest-redis.ts has started. */
+/** Clients of the run's own Redis servers, which tooling/vitest-servers.ts has started. */
 import { Cluster, Redis } from 'ioredis';
 import { afterAll, inject } from 'vitest';
 

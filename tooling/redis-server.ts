@@ -1,149 +1,102 @@
 /** One Redis server process: see redis-servers.ts. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
-import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { connect } from 'node:net';
+import type { Certificates } from './certificates.ts';
+import { freePort, HOST, releasePort, ServerProcess, until } from './server-process.ts';
 
-export const HOST = '127.0.0.1';
 export const START_TIMEOUT_MS = 10_000;
 const START_ATTEMPTS = 5;
 
-/** Below the ports that Linux and macOS give to outgoing connections, so that no client takes the port of a dead server. */
-const PORTS = { first: 12_000, last: 32_000 };
-const portsInUse = new Set<number>();
+export interface RedisOptions {
+  /** Passed to redis-server last, for instance `['--maxmemory', '10mb']`. */
+  readonly args?: readonly string[];
+  /** Environment variables, besides those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Users, as lines of an ACL file: `user name on >password ~* +@all`. Without one of them, `default` may do anything. */
+  readonly acl?: readonly string[];
+  /** Opens one more port, which speaks TLS. Clients need no certificate; nodes of a cluster talk TLS to each other. */
+  readonly certificates?: Certificates;
+  /**
+   * Called with the port before the server starts: opens what leads there, and answers with the port of that. Clients and
+   * the other nodes of a cluster are told of it instead.
+   */
+  readonly openDetour?: (port: number) => Promise<number>;
+}
 
-/**
- * `exec` turns the shell into redis-server, so the child's process id is the server's. The subshell stays behind as the
- * watchdog: it reads from a pipe whose other end only the parent holds. A line means "the server is gone, go too"; the
- * end of the pipe without a line means that the parent died.
- */
-const LAUNCHER = `
-dir=$1; shift
-( read -r line || { kill -KILL $$; rm -rf "$dir"; } ) <&3 >/dev/null 2>&1 &
-exec redis-server "$@" 3<&-
-`;
+interface RedisPorts {
+  readonly port: number;
+  readonly busPort: number | undefined;
+  readonly tlsPort: number | undefined;
+  readonly detourPort: number | undefined;
+}
 
 /** One redis-server process. After `kill()` it can be started again with `restart()`, on the same port and directory. */
-export class RedisServer {
+export class RedisServer extends ServerProcess {
   readonly port: number;
   /** Of a cluster node: the port that the other nodes talk to. */
   readonly busPort: number | undefined;
+  /** Of a server with certificates, which speaks TLS there, and plain text on `port`. */
+  readonly tlsPort: number | undefined;
   readonly url: string;
   /** Connection options for ioredis. */
   readonly connection: { readonly host: string; readonly port: number };
-  /** Made at the first start. */
-  #directory: string | undefined;
   readonly #args: readonly string[];
-  #child: ChildProcess | undefined;
-  #paused = false;
+  readonly #env: Readonly<Record<string, string>>;
 
   /** Use `startRedis` instead. */
-  constructor(port: number, busPort: number | undefined, args: readonly string[]) {
+  constructor(ports: RedisPorts, { args = [], env = {}, acl = [], certificates }: RedisOptions) {
+    super('redis');
+    this.#env = env;
+    const { port, busPort, tlsPort, detourPort } = ports;
     this.port = port;
     this.busPort = busPort;
+    this.tlsPort = tlsPort;
     this.url = `redis://${HOST}:${port}`;
     this.connection = { host: HOST, port };
     const own = ['--port', `${port}`, '--bind', HOST, '--save', '', '--appendonly', 'no'];
     const bus = busPort === undefined ? [] : ['--cluster-enabled', 'yes', '--cluster-port', `${busPort}`];
-    this.#args = [...own, ...bus, ...args];
-  }
-
-  /** The process id. Throws while the server is not running. */
-  get pid(): number {
-    if (this.#child?.pid === undefined) throw new Error(`the Redis server on port ${this.port} is not running`);
-    return this.#child.pid;
-  }
-
-  /** Whether the process is there and not paused. */
-  get running(): boolean {
-    return this.#child !== undefined && !this.#paused;
-  }
-
-  /** What the server printed since it was started last. */
-  get output(): string {
-    return this.#directory === undefined ? '' : readFileSync(join(this.#directory, 'redis.log'), 'utf8');
+    const tls = certificates && tlsPort !== undefined ? tlsArgs(certificates, tlsPort) : [];
+    const detour = detourPort === undefined ? [] : ['--cluster-announce-port', `${detourPort}`];
+    this.#args = [...own, ...bus, ...detour, ...tls, ...acl.flatMap((line) => `--${line}`.split(' ')), ...args];
   }
 
   /** Stops the server at once and removes its directory. Does nothing the second time. */
   async stop(): Promise<void> {
-    await this.kill('SIGKILL');
-    if (this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true });
-    this.#directory = undefined;
-    portsInUse.delete(this.port);
-    if (this.busPort !== undefined) portsInUse.delete(this.busPort);
-  }
-
-  /** Sends a signal that ends the process, and waits until it has ended. */
-  async kill(signal: 'SIGKILL' | 'SIGTERM' | 'SIGINT' = 'SIGKILL'): Promise<void> {
-    const child = this.#child;
-    if (child === undefined) return;
-    child.ref();
-    const ended = once(child, 'exit');
-    child.kill(signal);
-    if (this.#paused && signal !== 'SIGKILL') this.resume();
-    await ended;
-  }
-
-  /** Freezes the process (SIGSTOP): connections stay open and nothing answers, until `resume()`. */
-  pause(): void {
-    process.kill(this.pid, 'SIGSTOP');
-    this.#paused = true;
-  }
-
-  /** Lets a paused process go on (SIGCONT). */
-  resume(): void {
-    process.kill(this.pid, 'SIGCONT');
-    this.#paused = false;
+    await this.remove();
+    for (const port of [this.port, this.busPort, this.tlsPort]) if (port !== undefined) releasePort(port);
   }
 
   /** Kills the process if it runs, starts it again and waits until it answers. Data is lost; a cluster node keeps its identity. */
   async restart(): Promise<void> {
     await this.kill('SIGKILL');
-    const child = this.#spawn();
+    const child = this.spawn('redis-server', ['--dir', this.directory, ...this.#args], this.#env);
     await until(`redis-server on port ${this.port} answers`, START_TIMEOUT_MS, async () => {
       if (child.exitCode === 127) throw new Error('redis-server is not installed: apt-get install redis-server');
-      if (this.#child !== child) throw new Error(`redis-server did not start:\n${this.output}`);
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`redis-server did not start:\n${this.output}`);
       const reply = await firstReply(this.port, 'INFO server\r\n');
       return reply.includes(`process_id:${child.pid}\r\n`) || reply.startsWith('-NOAUTH');
     });
   }
+}
 
-  #spawn(): ChildProcess {
-    this.#directory ??= mkdtempSync(join(tmpdir(), 'spanbuf-redis-'));
-    const log = openSync(join(this.#directory, 'redis.log'), 'w');
-    // Detached: a signal to the parent's process group must not end the watchdog before it has done its work.
-    const child = spawn(
-      '/bin/sh',
-      ['-c', LAUNCHER, 'redis', this.#directory, '--dir', this.#directory, ...this.#args],
-      {
-        stdio: ['ignore', log, log, 'pipe'],
-        detached: true,
-      },
-    );
-    closeSync(log);
-    const lifeline = child.stdio[3] as Socket;
-    lifeline.on('error', () => {});
-    child.once('exit', () => {
-      lifeline.end('\n');
-      this.#child = undefined;
-      this.#paused = false;
-    });
-    // A forgotten server must not keep the parent alive; the watchdog ends it then.
-    child.unref();
-    lifeline.unref();
-    this.#child = child;
-    return child;
-  }
+function tlsArgs({ caFile, certFile, keyFile }: Certificates, tlsPort: number): string[] {
+  const files = ['--tls-ca-cert-file', caFile, '--tls-cert-file', certFile, '--tls-key-file', keyFile];
+  const clients = ['--tls-port', `${tlsPort}`, '--tls-auth-clients', 'no'];
+  // Redis 7.0 tells clients of other nodes' TLS ports only when the nodes use them, too.
+  return [...files, ...clients, '--tls-cluster', 'yes', '--tls-replication', 'yes'];
 }
 
 /** Starts a server, as a cluster node if asked, with other ports when somebody else was quicker to take one. */
-export async function startServer(args: readonly string[], clusterNode = false): Promise<RedisServer> {
+export async function startServer(options: RedisOptions, clusterNode = false): Promise<RedisServer> {
   for (let attempt = 1; ; attempt += 1) {
-    const server = new RedisServer(await freePort(), clusterNode ? await freePort() : undefined, args);
+    const port = await freePort();
+    const ports = {
+      port,
+      busPort: clusterNode ? await freePort() : undefined,
+      tlsPort: options.certificates ? await freePort() : undefined,
+      detourPort: await options.openDetour?.(port),
+    };
+    const server = new RedisServer(ports, options);
     try {
       await server.restart();
       return server;
@@ -151,29 +104,6 @@ export async function startServer(args: readonly string[], clusterNode = false):
       await server.stop();
       if (attempt === START_ATTEMPTS || !/already in use|Failed listening/i.test(String(error))) throw error;
     }
-  }
-}
-
-/** Polls until the condition holds. Throws when it does not in time, and what the condition throws. */
-export async function until(what: string, timeoutMs: number, condition: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`not so after ${timeoutMs} ms: ${what}`);
-    await delay(10);
-  }
-}
-
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(PORTS.first, PORTS.last);
-    if (portsInUse.has(port)) continue;
-    portsInUse.add(port);
-    const server = createServer();
-    const listening = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false)).listen(port, HOST, () => resolve(true));
-    });
-    if (listening) await new Promise((resolve) => server.close(resolve));
-    if (listening) return port;
   }
 }
 

@@ -4,19 +4,19 @@
  * them ends in any way, SIGKILL included. Servers that ask for a password are not supported in a cluster.
  */
 import { Redis } from 'ioredis';
-import { HOST, type RedisServer, START_TIMEOUT_MS, startServer, until } from './redis-server.ts';
+import { type RedisOptions, type RedisServer, START_TIMEOUT_MS, startServer } from './redis-server.ts';
+import { HOST, until } from './server-process.ts';
 
-export type { RedisServer } from './redis-server.ts';
+export type { RedisOptions, RedisServer } from './redis-server.ts';
 
 const SLOTS = 16_384;
 
 /**
  * Starts one Redis server and waits until it answers.
- * @param options `args` are passed to redis-server last, for instance `['--maxmemory', '10mb']`.
  * @throws Error when redis-server is not installed, or with its output when it does not start.
  */
-export function startRedis(options: { args?: readonly string[] } = {}): Promise<RedisServer> {
-  return startServer(options.args ?? []);
+export function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
+  return startServer(options);
 }
 
 interface ClusterNodeLine {
@@ -41,6 +41,8 @@ export class RedisClusterServers {
   /** The nodes that started as masters first, then the replicas: the first replica of each master, and so on. */
   readonly nodes: readonly RedisServer[];
   readonly url: string;
+  /** `rediss-cluster://…`, of nodes with certificates. */
+  readonly tlsUrl: string | undefined;
   readonly seeds: readonly { readonly host: string; readonly port: number }[];
   readonly #masters: number;
   readonly #timeoutMs: number;
@@ -51,6 +53,8 @@ export class RedisClusterServers {
     this.nodes = nodes;
     this.seeds = nodes.map((node) => node.connection);
     this.url = `redis-cluster://${nodes.map((node) => `${HOST}:${node.port}`).join(',')}`;
+    const tlsPorts = nodes.flatMap(({ tlsPort }) => tlsPort ?? []);
+    this.tlsUrl = tlsPorts.length > 0 ? `rediss-cluster://${tlsPorts.map((port) => `${HOST}:${port}`)}` : undefined;
     this.#masters = masters;
     this.#timeoutMs = START_TIMEOUT_MS + 4 * nodeTimeoutMs;
   }
@@ -71,7 +75,8 @@ export class RedisClusterServers {
     }
     // Everyone meets everyone: quicker than waiting for gossip.
     for (const [index, node] of nodes.entries()) {
-      for (const other of nodes.slice(index + 1)) await clusterCall(node, 'MEET', HOST, other.port, other.busPort ?? 0);
+      for (const other of nodes.slice(index + 1))
+        await clusterCall(node, 'MEET', HOST, peerPort(other), other.busPort ?? 0);
     }
     await this.#until('nodes know each other', () => this.#everyNodeSeesTheOthers());
     for (const [index, node] of nodes.entries()) {
@@ -81,12 +86,16 @@ export class RedisClusterServers {
     await this.settled();
   }
 
-  /** Waits until all running nodes are up, agree who owns which slot, and replicas are in step. Throws on time-out. */
+  /**
+   * Waits until all running nodes are up, agree who owns which slot at which epoch, and replicas are in step. Throws on
+   * time-out. A node that had not heard of the last epoch would take the same one for the next slot it is given, and a late
+   * packet of the other node could then take that slot back for ever.
+   */
   async settled(): Promise<void> {
     await this.#until('nodes agree and are ok', async () => {
       if (!(await this.#everyNodeSeesTheOthers())) return false;
       const views = await Promise.all(this.#running().map((node) => this.#view(node)));
-      return new Set(views).size === 1 && !views.includes('not ok');
+      return new Set(views).size === 1 && !views.includes('not ok') && (await this.#epochsDiffer());
     });
   }
 
@@ -191,9 +200,15 @@ export class RedisClusterServers {
     const ids = this.#running().map((other) => this.#id(other));
     const lines = (await clusterNodes(node)).filter(({ id }) => ids.includes(id));
     return lines
-      .map(({ id, masterId, slots }) => [id, masterId, ...slots].join(' '))
+      .map(({ id, masterId, configEpoch, slots }) => [id, masterId, configEpoch, ...slots].join(' '))
       .sort()
       .join('\n');
+  }
+
+  async #epochsDiffer(): Promise<boolean> {
+    const masters = await this.#runningMasters();
+    const lines = await Promise.all(masters.map((node) => this.#self(node)));
+    return new Set(lines.map(({ configEpoch }) => configEpoch)).size === lines.length;
   }
 
   #until(what: string, condition: () => Promise<boolean>): Promise<void> {
@@ -211,12 +226,12 @@ export class RedisClusterServers {
 /**
  * Starts a Redis Cluster and waits until every node says it is ok and knows all slots.
  * @param options `masters` (3; a fail-over needs 3 or more), `replicas` for each master (0), `nodeTimeoutMs`
- *   (`cluster-node-timeout`, 5000), `args` for every node, passed last.
+ *   (`cluster-node-timeout`, 5000); the others are for every node.
  */
 export async function startRedisCluster(
-  options: { masters?: number; replicas?: number; nodeTimeoutMs?: number; args?: readonly string[] } = {},
+  options: RedisOptions & { masters?: number; replicas?: number; nodeTimeoutMs?: number } = {},
 ): Promise<RedisClusterServers> {
-  const { masters = 3, replicas = 0, nodeTimeoutMs = 5_000, args = [] } = options;
+  const { masters = 3, replicas = 0, nodeTimeoutMs = 5_000, args = [], ...nodeOptions } = options;
   // Replicas stay with their master, and masters stay masters, whatever slots move; replicas are in step at once.
   const nodeArgs = [
     `--cluster-announce-ip ${HOST} --cluster-node-timeout ${nodeTimeoutMs} --cluster-require-full-coverage yes`,
@@ -224,7 +239,7 @@ export async function startRedisCluster(
   ].flatMap((line) => line.split(' '));
   const count = masters * (1 + replicas);
   const started = await Promise.allSettled(
-    Array.from({ length: count }, () => startServer([...nodeArgs, ...args], true)),
+    Array.from({ length: count }, () => startServer({ ...nodeOptions, args: [...nodeArgs, ...args] }, true)),
   );
   const nodes = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   const servers = new RedisClusterServers(nodes, masters, nodeTimeoutMs);
@@ -275,13 +290,16 @@ async function clusterNodes(node: RedisServer): Promise<ClusterNodeLine[]> {
   });
 }
 
+/** The port that other nodes know a node by. */
+const peerPort = ({ tlsPort, port }: RedisServer): number => tlsPort ?? port;
+
 function contains(range: string, slot: number): boolean {
   const [first, last = first] = range.split('-').map(Number);
   return first !== undefined && last !== undefined && first <= slot && slot <= last;
 }
 
 async function migrateKeys(from: RedisServer, to: RedisServer, keys: readonly (string | Buffer)[]): Promise<void> {
-  const target = [HOST, to.port, '', 0, START_TIMEOUT_MS, 'KEYS'];
+  const target = [HOST, peerPort(to), '', 0, START_TIMEOUT_MS, 'KEYS'];
   const reply = await withClient(from, (client) => client.call('MIGRATE', [...target, ...keys]));
   if (reply !== 'OK') throw new Error(`MIGRATE moved nothing: ${reply}`);
 }

@@ -37,7 +37,8 @@ const prepared = step('install', () => {
   env = install();
 });
 if (prepared) {
-  step('redis-server', ensureRedisServer);
+  step('redis-server', () => ensurePrograms({ 'redis-server': 'redis-server', openssl: 'openssl', cc: 'gcc' }));
+  step('kafka', ensureKafka);
   step('biome check', () => run('biome', ['check', '--error-on-warnings', '--max-diagnostics=100', '.'], { env }));
   step('layering', () => run('turbo', ['boundaries'], { env }));
   step('build', () => run('turbo', ['run', 'build', '--output-logs=errors-only'], { env }));
@@ -68,11 +69,32 @@ function vitestCounts() {
   return { passed: numPassedTests, failed: numFailedTests + unloadable.length };
 }
 
-/** The tests start their own servers; they only need the program. Installs Debian's where it is missing. */
-function ensureRedisServer() {
-  if (isOnPath('redis-server')) return;
+/**
+ * A broker and an independent client for the tests that need Kafka. They are left out where it cannot be had, which only
+ * in CI is a failure.
+ */
+function ensureKafka() {
+  try {
+    ensurePrograms({ kcat: 'kcat', java: 'default-jre-headless', mvn: 'maven' });
+    run('node', ['tooling/kafka/prepare.ts'], { env });
+  } catch (error) {
+    if (env['CI'] || !(error instanceof CommandError)) throw error;
+    console.log(`${error.message}\nKafka cannot be had: the tests that need it will be left out.`);
+  }
+}
+
+/**
+ * The tests start their own servers; they only need the programs. Installs Debian's where they are missing.
+ * @param {Readonly<Record<string, string>>} packages Debian's name of the package, by program.
+ * @throws {CommandError}
+ */
+function ensurePrograms(packages) {
+  const missing = Object.keys(packages).filter((program) => !isOnPath(program));
+  if (missing.length === 0) return;
+  const names = missing.map((program) => packages[program] ?? program);
   if (process.getuid?.() !== 0 || !isOnPath('apt-get')) {
-    throw new CommandError('The tests need redis-server 7 or newer on PATH. On Debian: apt-get install redis-server');
+    const wanted = `The tests need ${missing.join(', ')} on PATH.`;
+    throw new CommandError(`${wanted} On Debian: apt-get install ${names.join(' ')}`);
   }
   // Debian asks this file whether a package may start its service; 101 means no.
   const policy = '/usr/sbin/policy-rc.d';
@@ -81,10 +103,11 @@ function ensureRedisServer() {
   try {
     const apt = { env: { ...env, DEBIAN_FRONTEND: 'noninteractive' } };
     run('apt-get', ['update'], apt);
-    run('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], apt);
+    run('apt-get', ['install', '-y', '--no-install-recommends', ...names], apt);
     // Nor at the next boot. Fails where no systemd runs, and then there is nothing to switch off.
-    spawnSync('systemctl', ['disable', 'redis-server'], { stdio: 'ignore' });
-    if (!isOnPath('redis-server')) throw new CommandError('redis-server was installed and is still not on PATH.');
+    if (names.includes('redis-server')) spawnSync('systemctl', ['disable', 'redis-server'], { stdio: 'ignore' });
+    const absent = missing.filter((program) => !isOnPath(program));
+    if (absent.length > 0) throw new CommandError(`Installed, and still not on PATH: ${absent.join(', ')}`);
   } finally {
     if (ours) rmSync(policy, { force: true });
   }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Cluster, Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type Certificates, makeCertificates } from '../certificates.ts';
 import { type RedisClusterServers, startRedis, startRedisCluster } from '../redis-servers.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -133,6 +134,65 @@ describe('startRedis', () => {
     const [[port], [code]] = await Promise.all([once(parent.stdout, 'data'), once(parent, 'exit')]);
     expect(code).toBe(0);
     await vi.waitFor(async () => expect(await answers(Number(port))).toBe(false));
+  });
+});
+
+describe('certificates and users', () => {
+  let certificates: Certificates;
+  beforeAll(async () => {
+    certificates = await makeCertificates();
+  });
+  afterAll(() => certificates.remove());
+
+  it('are asked for by one node', async () => {
+    const server = await startRedis({ certificates, acl: ['user app on >secret ~app:* +get', 'user idle off'] });
+    closing.push(() => server.stop());
+    const connectBy = (options: { tls?: { ca?: string }; username?: string; password?: string }) => {
+      const fixed = { port: server.tlsPort ?? 0, retryStrategy: () => null, enableReadyCheck: false };
+      const client = new Redis({ ...fixed, ...options });
+      client.on('error', () => {});
+      closing.push(() => client.disconnect());
+      return client;
+    };
+    const tls = { ca: certificates.ca };
+    const app = connectBy({ tls, username: 'app', password: 'secret' });
+    expect(await app.get('app:1')).toBe(null);
+    expect(await failed(app.get('other'))).toMatch(/^NOPERM/);
+    expect(await failed(app.set('app:1', 'x'))).toMatch(/^NOPERM/);
+    expect(await failed(connectBy({ tls, username: 'app', password: 'wrong' }).get('app:1'))).not.toBe('no error');
+    expect(await redis(server.port).acl('USERS')).toEqual(['app', 'default', 'idle']);
+
+    const other = await makeCertificates();
+    closing.push(() => other.remove());
+    for (const options of [{ tls: { ca: other.ca } }, { tls: {} }, {}]) {
+      expect(await failed(connectBy(options).ping())).not.toBe('no error');
+    }
+  });
+
+  it('are those of every node of a cluster, which moves slots and fails over as any other', async () => {
+    const acl = ['user app on >secret ~* &* +@all -@dangerous +cluster +info'];
+    const servers = await startRedisCluster({ certificates, acl, replicas: 1, nodeTimeoutMs: 1_000 });
+    closing.push(() => servers.stop());
+    expect(servers.tlsUrl).toBe(
+      `rediss-cluster://${servers.nodes.map(({ tlsPort }) => `127.0.0.1:${tlsPort}`).join()}`,
+    );
+    const secure = new Cluster(
+      servers.nodes.map(({ tlsPort }) => ({ host: '127.0.0.1', port: tlsPort ?? 0 })),
+      { redisOptions: { tls: { ca: certificates.ca }, username: 'app', password: 'secret' } },
+    );
+    const plain = new Cluster([...servers.seeds]);
+    closing.push(() => [secure, plain].map((client) => client.disconnect()));
+    const names = Array.from({ length: 30 }, (_, index) => `key:${index}`);
+    await Promise.all(names.map((name) => secure.set(name, name)));
+    const [first, second] = servers.nodes;
+    if (!first || !second) throw new Error('too few nodes');
+    await secure.set('{foo}', 'value'); // slot 12182, of the third master
+    await servers.migrateSlot(12182, first);
+    await servers.failover(second);
+    expect(await secure.get('{foo}')).toBe('value');
+    expect(await Promise.all(names.map((name) => secure.get(name)))).toEqual(names);
+    expect(await Promise.all(names.map((name) => plain.get(name)))).toEqual(names);
+    expect(await failed(secure.flushall())).toMatch(/NOPERM/);
   });
 });
 
