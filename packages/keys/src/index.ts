@@ -2,20 +2,36 @@ export { InvalidIdError, MalformedKeyError, SpanbufError } from './errors.ts';
 export { HASH_SLOTS, hashSlot } from './hash-slot.ts';
 export { checkId, checkShard, type IdKind, isId, MAX_SHARD } from './ids.ts';
 export {
+  formatEpochKey,
+  formatLedgerKey,
+  formatReceiptsKey,
+  formatSentinelKey,
+  parseLedgerKey,
+  parseReceiptsKey,
+  parseSentinelKey,
+  RECEIPTS_CHUNK,
+  type ReceiptsRef,
+} from './ledger-keys.ts';
+export {
+  formatClocksKey,
+  formatFlushersKey,
+  formatQueueKey,
+  formatShardsKey,
+  parseQueueKey,
+  QUEUE_LANES,
+  type QueuePart,
+  type QueueRef,
+} from './queue-keys.ts';
+export {
   formatMemberKeysKey,
   formatPayloadKey,
-  formatQueueKey,
   formatSegmentKey,
-  formatShardsKey,
   formatTraceKey,
   type PayloadRef,
   parseMemberKeysKey,
   parsePayloadKey,
-  parseQueueKey,
   parseSegmentKey,
   parseTraceKey,
-  type QueuePart,
-  type QueueRef,
   type SpanRef,
   type TraceRef,
-} from './keys.ts';
+} from './trace-keys.ts';

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  formatClocksKey,
+  formatFlushersKey,
   formatMemberKeysKey,
   formatPayloadKey,
   formatQueueKey,
@@ -16,7 +18,9 @@ import {
   parseQueueKey,
   parseSegmentKey,
   parseTraceKey,
+  QUEUE_LANES,
   type QueuePart,
+  type QueueRef,
   SpanbufError,
 } from '../src/index.ts';
 
@@ -39,9 +43,10 @@ const payloadRef = fc.record(
   { requiredKeys: ['projectId', 'traceId', 'spanId'] },
 );
 const shard = fc.integer({ min: 0, max: MAX_SHARD });
-const queueRef = fc.record(
-  { shard, sliceId: shard, part: fc.constantFrom<QueuePart>('due', 'in-flight', 'held') },
-  { requiredKeys: ['shard', 'part'] },
+const queueRef: fc.Arbitrary<QueueRef> = fc.record({ shard, sliceId: shard }, { requiredKeys: ['shard'] });
+const queuePart: fc.Arbitrary<QueuePart> = fc.oneof(
+  fc.record({ part: fc.constant('due' as const), lane: fc.nat(QUEUE_LANES - 1) }),
+  fc.record({ part: fc.constantFrom(...(['in-flight', 'held', 'parked', 'tries', 'forgotten'] as const)) }),
 );
 
 describe('formatting', () => {
@@ -53,20 +58,27 @@ describe('formatting', () => {
     expect(formatTraceKey(REF)).toBe(`span-buf:ssr:{42:${TRACE}}`);
     expect(formatQueueKey({ shard: 7 })).toBe('span-buf:q:{7}');
     expect(formatQueueKey({ shard: 7, sliceId: 3 })).toBe('span-buf:q:{3-7}');
-    expect(formatQueueKey({ shard: 7, part: 'due' })).toBe('span-buf:q:{7}');
+    expect(formatQueueKey({ shard: 7, part: 'due', lane: 0 })).toBe('span-buf:q:{7}:due:0');
     expect(formatQueueKey({ shard: 7, sliceId: 0, part: 'in-flight' })).toBe('span-buf:q:{0-7}:in-flight');
+    expect(formatQueueKey({ shard: 7, part: 'due', lane: 15 })).toBe('span-buf:q:{7}:due:15');
     expect(formatQueueKey({ shard: 0, part: 'held' })).toBe('span-buf:q:{0}:held');
+    expect(formatQueueKey({ shard: 0, part: 'parked' })).toBe('span-buf:q:{0}:parked');
+    expect(formatQueueKey({ shard: 0, part: 'forgotten' })).toBe('span-buf:q:{0}:forgotten');
     expect(formatShardsKey()).toBe('span-buf:shards');
     expect(formatShardsKey({ sliceId: 3 })).toBe('span-buf:shards:3');
+    expect(formatClocksKey()).toBe('span-buf:clocks');
+    expect(formatClocksKey({ sliceId: 0 })).toBe('span-buf:clocks:0');
+    expect(formatFlushersKey()).toBe('span-buf:flushers');
+    expect(formatFlushersKey({ sliceId: 3 })).toBe('span-buf:flushers:3');
   });
 
-  it('puts all structure of a trace into one slot and the three sets of a queue into another', () => {
+  it('puts all structure of a trace into one slot and all parts of a queue into another', () => {
     fc.assert(
-      fc.property(spanRef, queueRef, (ref, queue) => {
+      fc.property(spanRef, queueRef, queuePart, (ref, queue, part) => {
         const slot = hashSlot(formatTraceKey(ref));
         expect(hashSlot(formatSegmentKey(ref))).toBe(slot);
         expect(hashSlot(formatMemberKeysKey(ref))).toBe(slot);
-        expect(hashSlot(formatQueueKey({ ...queue, part: 'held' }))).toBe(hashSlot(formatQueueKey(queue)));
+        expect(hashSlot(formatQueueKey({ ...queue, ...part }))).toBe(hashSlot(formatQueueKey(queue)));
       }),
     );
   });
@@ -117,9 +129,12 @@ describe('parsing what was formatted', () => {
     );
   });
 
-  it('gives back a queue key`s parts, whichever set it names', () => {
+  it('gives back a queue key`s parts, whichever part of the queue it names', () => {
     fc.assert(
-      fc.property(queueRef, (ref) => eitherWay(formatQueueKey(ref), (key) => expect(parseQueueKey(key)).toEqual(ref))),
+      fc.property(queueRef, fc.option(queuePart), (queue, part) => {
+        const ref = { ...queue, ...part };
+        eitherWay(formatQueueKey(ref), (key) => expect(parseQueueKey(key)).toEqual(ref));
+      }),
     );
   });
 
@@ -166,6 +181,8 @@ describe('telling the kinds of keys apart', () => {
     'trace key': formatTraceKey(REF),
     'queue key': formatQueueKey({ shard: 1 }),
     'shards key': formatShardsKey(),
+    'clocks key': formatClocksKey(),
+    'flushers key': formatFlushersKey(),
   };
 
   it('refuses a key of any other kind', () => {
@@ -184,6 +201,8 @@ describe('telling the kinds of keys apart', () => {
       'mk:',
       'ssr:',
       'q:',
+      'due:',
+      'parked',
       '{',
       '}',
       ':',
@@ -293,8 +312,12 @@ describe('malformed keys', () => {
     ['a shard of many digits', `span-buf:q:{${'9'.repeat(200)}}`],
     ['a leading zero, which would name another key', 'span-buf:q:{01}'],
     ['a slice with a leading zero', 'span-buf:q:{00-1}'],
-    ['an unknown set', 'span-buf:q:{1}:done'],
-    ['the set that has no suffix', 'span-buf:q:{1}:due'],
+    ['an unknown part', 'span-buf:q:{1}:done'],
+    ['no lane', 'span-buf:q:{1}:due'],
+    ['an empty lane', 'span-buf:q:{1}:due:'],
+    ['a lane that there is not', `span-buf:q:{1}:due:${QUEUE_LANES}`],
+    ['a lane with a leading zero', 'span-buf:q:{1}:due:01'],
+    ['a lane of a part that has none', 'span-buf:q:{1}:in-flight:1'],
     ['a newline at the end', 'span-buf:q:{1}\n'],
   ])('refuses a queue key with %s', (_what, key) => {
     expect(malformed(() => parseQueueKey(key)).kind).toBe('queue key');
@@ -407,7 +430,17 @@ describe('ids that may not become part of a key', () => {
       expect(() => formatQueueKey({ shard: 0, sliceId: number })).toThrow(
         expect.objectContaining({ field: 'sliceId' }),
       );
-      expect(() => formatShardsKey({ sliceId: number })).toThrow(InvalidIdError);
+      for (const format of [formatShardsKey, formatClocksKey, formatFlushersKey])
+        expect(() => format({ sliceId: number })).toThrow(InvalidIdError);
+    },
+  );
+
+  it.each([-1, 1.5, Number.NaN, QUEUE_LANES, '1', 1n, null])(
+    'refuses a lane that is not an integer in range',
+    (lane) => {
+      expect(() => formatQueueKey({ shard: 0, part: 'due', lane: lane as number })).toThrow(
+        expect.objectContaining({ field: 'lane' }),
+      );
     },
   );
 

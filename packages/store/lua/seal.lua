@@ -4,42 +4,49 @@ the same generation again until that is completed.
 KEYS     1  trace
 ARGV     1  handle, 2 list      as in the queue entry
          3  now                 message time, Unix seconds
-         4  reason              '' : only if due; else seal in any case, for this reason unless it is due as well
-         5  pageEntries         most entries of the list to return at once
-RETURNS  { 'SEALED', incarnation, packed (SEALED of trace.lua), entry 0, entry 1, … up to pageEntries }
-         { 'LIVE', handle, list, shard, due, held }   not due yet, or its spans are in another segment or generation by now
-         { 'GONE' }                             completed, or nothing is known of it
+         4  reason              number as of sealRecord in trace.lua; 0: only if due; else seal in any case, for this reason unless
+                                it is due as well
+         5  pageEntries         most entries of the list to return at once, 2 or more
+         6  epochField, 7 epoch   as of link.lua, or 'any'
+RETURNS  { incarnation, epoch or '', packed (sealRecord of trace.lua), entry 0, entry 1, … up to pageEntries }   sealed
+         { handle, packed (RECORD of trace.lua) }   not due yet, or its spans are in another segment or generation by now
+         'GONE'                                 completed, or nothing is known of it, or it is of an epoch before
+         'STALE'                                it is of a later epoch, or of one while the caller counts none
 COST     O(pageEntries)
 ]]
 --@include trace
-local trace, handle, list = KEYS[1], ARGV[1], ARGV[2]
-local now = tonumber(ARGV[3])
-local reason, pageEntries = ARGV[4], tonumber(ARGV[5])
-local sealedField = '#' .. handle .. '.' .. list
-
-local function reply(packed)
-  local entries = select(6, struct.unpack(SEALED, packed))
-  local out = { 'SEALED', redis.call('HGET', trace, 'i'), packed }
-  local fields = {}
-  for k = 0, math.min(entries, pageEntries) - 1 do fields[k + 1] = handle .. '.' .. list .. '.' .. k end
-  for i, entry in ipairs(redis.call('HMGET', trace, unpack(fields))) do out[3 + i] = entry end
-  return out
+local call, trace, handle, epoch = redis.call, KEYS[1], ARGV[1], ARGV[7]
+local list = handle .. '.' .. ARGV[2]
+local field = '#' .. list
+-- With the first entries, as most lists have no others.
+local packed, record, incarnation, of, entry0, entry1 =
+  unpack(call('HMGET', trace, field, handle, 'i', ARGV[6], list .. '.0', list .. '.1'))
+if of and epoch ~= 'any' then
+  if epoch == '' or of + 0 > epoch + 0 then return 'STALE' end
+  if of + 0 < epoch + 0 then return 'GONE' end
 end
 
-local packed = redis.call('HGET', trace, sealedField)
-if packed then return reply(packed) end
-
-local current, record = findHandle(handle, function(id) return redis.call('HGET', trace, id) end)
-if not current then return { 'GONE' } end
-local r = unpackRecord(record)
-if r.spans == 0 then return { 'GONE' } end
-local due = r.due <= now
-if current ~= handle or r.list ~= tonumber(list) or (reason == '' and not due) then
-  return { 'LIVE', current, r.list, r.shard, string.format('%.17g', r.due), r.held }
+local entries
+if packed then
+  entries = select(6, struct.unpack('<Bc16BI3I4I4', packed))
+else
+  local current, hops = handle, 0
+  while record and #record == 16 do
+    if hops == 64 then error('CORRUPT redirects of ' .. trace .. ' do not end') end
+    current, hops = record, hops + 1
+    record = call('HGET', trace, current)
+  end
+  if not record then return 'GONE' end
+  local r = { struct.unpack(RECORD, record) }
+  if r[SPANS] == 0 then return 'GONE' end
+  local due, reason = r[FIRST] + r[DUE] / 1000 <= ARGV[3] + 0, ARGV[4] + 0
+  if current ~= handle or r[LIST] ~= ARGV[2] + 0 or (reason == 0 and not due) then return { current, record } end
+  if due then reason = r[FLAGS] >= 2 and 3 or r[FLAGS] == 1 and 1 or 2 end
+  entries, packed = r[ENTRIES], sealRecord(r, reason)
+  call('HSET', trace, field, packed, handle, struct.pack(RECORD, unpack(r, 1, HELD)))
 end
-if due then
-  reason = r.byAge and 'max-age' or r.rootSeen and 'root-idle' or 'idle'
-end
-packed = sealRecord(r, reason)
-redis.call('HSET', trace, sealedField, packed, current, packRecord(r))
-return reply(packed)
+if entries == 1 then return { incarnation, of or '', packed, entry0 } end
+if entries == 2 then return { incarnation, of or '', packed, entry0, entry1 } end
+local fields = {}
+for k = 0, math.min(entries, ARGV[5] + 0) - 1 do fields[k + 1] = list .. '.' .. k end
+return { incarnation, of or '', packed, unpack(call('HMGET', trace, unpack(fields))) }

@@ -18,6 +18,19 @@ export class StoreRefusedError extends SpanbufError {
   }
 }
 
+/**
+ * Redis has lost data since this store was made, and somebody has begun anew: what this store would do counts no longer. Read the
+ * epoch of `createLossWatch`, make a store of it, and read the input from its committed offset again.
+ */
+export class StaleEpochError extends SpanbufError {
+  readonly code = 'SPANBUF_STALE_EPOCH';
+  readonly retriable = false;
+
+  constructor(epoch: number) {
+    super(`epoch ${epoch} is over: Redis has lost data since`);
+  }
+}
+
 /** Options of a store that contradict each other or are out of range; every problem is in the message. */
 export class InvalidStoreOptionsError extends SpanbufError {
   readonly code = 'SPANBUF_INVALID_STORE_OPTIONS';

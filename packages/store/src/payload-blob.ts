@@ -17,6 +17,7 @@ const PLAIN = 1;
 const ZSTD = 2;
 const IS_ROOT = 1;
 const HAS_OFFSET = 2;
+const HAS_PLACES = 4;
 const ID_BYTES = 8;
 const MAX_VARINT_BYTES = 10;
 /** No more than this is unpacked from one blob: a bound against a damaged length, far above any real one. */
@@ -26,7 +27,7 @@ const MAX_UNPACKED_BYTES = 2 ** 30;
  * The spans of one subsegment as one value: a format byte (1 plain, 2 zstd), then
  *
  *     count, source length, source, partition                             varints and UTF-8
- *     per span: flags, id (8 bytes), [parent (8)], [offset - offset of the one before], payload length
+ *     per span: flags, id (8 bytes), [parent (8)], [offset - offset of the one before], payload length, [2 places]
  *     the payloads, one after the other
  *
  * All of them have the same source and partition. Cost: one copy of the payloads.
@@ -35,7 +36,7 @@ export function encodeBlob(spans: readonly StoredSpan[], compression: Compressio
   const first = spans[0] as StoredSpan;
   const source = Buffer.from(first.source ?? '');
   let size = 1 + 3 * MAX_VARINT_BYTES + source.length;
-  for (const span of spans) size += 1 + 2 * ID_BYTES + 2 * MAX_VARINT_BYTES + span.payload.length;
+  for (const span of spans) size += 1 + 2 * ID_BYTES + 4 * MAX_VARINT_BYTES + span.payload.length;
   const out = Buffer.allocUnsafe(size);
   out[0] = PLAIN;
   let at = writeVarint(out, spans.length, 1);
@@ -45,14 +46,16 @@ export function encodeBlob(spans: readonly StoredSpan[], compression: Compressio
   let lastOffset = 0n;
   for (const span of spans) {
     const isRoot = span.parentId === span.spanId;
-    out[at++] = (isRoot ? IS_ROOT : 0) | (span.offset === undefined ? 0 : HAS_OFFSET);
-    at += out.write(span.spanId, at, 'hex');
-    if (!isRoot) at += out.write(span.parentId, at, 'hex');
+    const { places } = span;
+    out[at++] =
+      (isRoot ? IS_ROOT : 0) | (span.offset === undefined ? 0 : HAS_OFFSET) | (places === undefined ? 0 : HAS_PLACES);
+    at += out.write(isRoot ? span.spanId : span.spanId + span.parentId, at, 'hex');
     if (span.offset !== undefined) {
       at = writeBigVarint(out, span.offset - lastOffset, at);
       lastOffset = span.offset;
     }
     at = writeVarint(out, span.payload.length, at);
+    if (places !== undefined) at = writeVarint(out, places[1], writeVarint(out, places[0], at));
   }
   for (const span of spans) {
     out.set(span.payload, at);
@@ -93,9 +96,10 @@ function decode(body: Buffer): StoredSpan[] {
   const lengths: number[] = [];
   let lastOffset = 0n;
   for (let i = 0; i < count; i++) {
-    const flags = readBytes(cursor, 1)[0] as number;
-    const spanId = readId(cursor);
-    const parentId = flags & IS_ROOT ? spanId : readId(cursor);
+    const flags = readByte(cursor);
+    const ids = readHex(cursor, flags & IS_ROOT ? ID_BYTES : 2 * ID_BYTES);
+    const spanId = ids.slice(0, 2 * ID_BYTES);
+    const parentId = flags & IS_ROOT ? spanId : ids.slice(2 * ID_BYTES);
     const span: Writable<StoredSpan> = { spanId, parentId, partition, payload: body };
     if (flags & HAS_OFFSET) {
       lastOffset += readBigVarint(cursor);
@@ -104,6 +108,7 @@ function decode(body: Buffer): StoredSpan[] {
     if (source !== '') span.source = source;
     spans.push(span);
     lengths.push(readVarint(cursor));
+    if (flags & HAS_PLACES) span.places = [readVarint(cursor), readVarint(cursor)];
   }
   for (const [i, span] of spans.entries()) span.payload = readBytes(cursor, lengths[i] as number);
   if (cursor.at !== body.length) throw new RangeError(`${body.length - cursor.at} bytes too many`);
@@ -125,10 +130,15 @@ function readBytes(cursor: Cursor, length: number): Buffer {
   return bytes;
 }
 
-function readId(cursor: Cursor): string {
+function readByte(cursor: Cursor): number {
+  if (cursor.at >= cursor.body.length) throw new RangeError('it ends too early');
+  return cursor.body[cursor.at++] as number;
+}
+
+function readHex(cursor: Cursor, length: number): string {
   const start = cursor.at;
-  if (start + ID_BYTES > cursor.body.length) throw new RangeError('it ends too early');
-  cursor.at = start + ID_BYTES;
+  if (start + length > cursor.body.length) throw new RangeError('it ends too early');
+  cursor.at = start + length;
   return cursor.body.toString('hex', start, cursor.at);
 }
 
@@ -139,7 +149,7 @@ function readBigVarint(cursor: Cursor): bigint {
   cursor.at = start;
   let value = 0n;
   for (let shift = 0n; ; shift += 7n) {
-    const byte = readBytes(cursor, 1)[0] as number;
+    const byte = readByte(cursor);
     value |= BigInt(byte & 0x7f) << shift;
     if (byte < 0x80) return value;
   }
@@ -148,7 +158,7 @@ function readBigVarint(cursor: Cursor): bigint {
 function readVarint(cursor: Cursor): number {
   let value = 0;
   for (let scale = 1, i = 0; i < MAX_VARINT_BYTES; i++, scale *= 128) {
-    const byte = readBytes(cursor, 1)[0] as number;
+    const byte = readByte(cursor);
     value += (byte & 0x7f) * scale;
     if (byte < 0x80) return value;
   }

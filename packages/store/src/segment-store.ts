@@ -20,6 +20,8 @@ export interface StoredSpan {
   readonly source?: string;
   /** As received. */
   readonly payload: Uint8Array;
+  /** What the buffer has noted about the payload, two integers from 0. Opaque: given back as it came. */
+  readonly places?: readonly [number, number];
 }
 
 /** Spans of one batch known to share a root, all of one source and partition. */
@@ -36,10 +38,10 @@ export interface Subsegment {
 export const MAX_SPANS_PER_ADDITION = 256;
 
 /**
- * Most subsegments of one {@link TraceAddition}. A subsegment costs a script several times as much as a span: 64 of one span
- * each take some 2 ms of Redis in a trace of 100,000 spans.
+ * Most subsegments of one {@link TraceAddition}. A subsegment costs a script several times as much as a span: 32 of one span
+ * each take some 1 ms of Redis in a trace of 100,000 spans.
  */
-export const MAX_SUBSEGMENTS_PER_ADDITION = 64;
+export const MAX_SUBSEGMENTS_PER_ADDITION = 32;
 
 /**
  * Spans of one trace that are applied together or not at all: 1 to {@link MAX_SPANS_PER_ADDITION}. Of each source and
@@ -101,8 +103,44 @@ export interface SealedGeneration extends TraceRef {
   /** Message time of its first and of its last span, Unix seconds. */
   readonly firstSeconds: number;
   readonly lastSeconds: number;
+  /** Whether all of it is read from the input again, in another epoch, should the store lose any of it. */
+  readonly isOfEpoch: boolean;
   /** How the adapter finds it again. Opaque: pass the object back as it came. */
   readonly claim: object;
+}
+
+/** A generation that was set aside, because it cannot be produced as it is. */
+export interface ParkedGeneration extends TraceRef {
+  readonly segmentId: string;
+  readonly generation: number;
+  readonly shard: number;
+  readonly spanCount: number;
+  readonly payloadBytes: number;
+  /** As it was given, cut to {@link MAX_REASON_CHARACTERS}. */
+  readonly reason: string;
+  /** When it was parked, by the clock of the store, Unix seconds. */
+  readonly parkedSeconds: number;
+  /** How the adapter finds it again. Opaque: pass the object back as it came. */
+  readonly ref: object;
+}
+
+/** UTF-16 units of a reason that are kept. */
+export const MAX_REASON_CHARACTERS = 500;
+
+/** What there is of a parked generation. Where Redis lost payloads, less than its `spanCount`. */
+export interface ParkedContents {
+  readonly spans: readonly StoredSpan[];
+  /** An error for each payload that is there and that this version cannot read. */
+  readonly unreadable: readonly SpanbufError[];
+}
+
+export interface ParkedQuery {
+  /** Which shards; by default every shard that has a queue. */
+  readonly shards?: readonly number[];
+  readonly projectId?: string;
+  readonly traceId?: string;
+  /** Most generations to return, from 1. */
+  readonly limit: number;
 }
 
 /**
@@ -134,9 +172,54 @@ export interface SegmentStore {
     onUnreadable?: (generation: SealedGeneration, error: SpanbufError) => void,
   ): Promise<(StoredSpan[] | undefined)[]>;
 
-  /** Forgets sealed generations: they have been produced. Safe to repeat, also for one that others completed. */
-  complete(generations: readonly SealedGeneration[]): Promise<void>;
+  /**
+   * Forgets sealed generations: they have been produced. Safe to repeat, also for one that others completed.
+   * @param spans - What was produced of each, as {@link read} gave it: their offsets get receipts in books that are open, see
+   * `Ledger`. Without it they get none.
+   */
+  complete(generations: readonly SealedGeneration[], spans?: readonly (readonly StoredSpan[])[]): Promise<void>;
 
   /** Gives sealed generations back at once. Without effect on one whose lease has passed to somebody else. */
   release(generations: readonly SealedGeneration[]): Promise<void>;
+
+  /**
+   * Sets sealed generations aside: nobody gets them until they are put back. Without effect on one whose lease has passed to
+   * somebody else. Nothing of them expires for 30 days, or as long as the store keeps anything, if that is longer; and then
+   * again from each {@link keepParked} on.
+   * @param options - `tries`, from 1, default 1: at which lease that ends here one is set aside. Before, it stays leased, and
+   * comes again when its lease runs out.
+   * @returns For each whether it is set aside now.
+   * @remarks Cost: one command a payload.
+   */
+  park(
+    parked: readonly { readonly generation: SealedGeneration; readonly reason: string }[],
+    options?: { readonly tries?: number },
+  ): Promise<boolean[]>;
+
+  /**
+   * Lets everything that is parked live on, as if it had just been parked. Yields how many generations it has seen to, after
+   * each few. Cost as of {@link park}.
+   */
+  keepParked(): AsyncIterable<number>;
+
+  /** Which generations are parked, in an order that says nothing. Looks at all there are of the shards, until it has enough. */
+  listParked(query: ParkedQuery): Promise<ParkedGeneration[]>;
+
+  /** What there is of parked generations; `undefined` where one is not there any more. All of it is in memory at once. */
+  readParked(parked: readonly ParkedGeneration[]): Promise<(ParkedContents | undefined)[]>;
+
+  /**
+   * Puts parked generations back, to be claimed at once, as they were sealed. Without effect on one that is not parked any
+   * more. Cost as of {@link park}.
+   */
+  retryParked(parked: readonly ParkedGeneration[]): Promise<void>;
+
+  /**
+   * Forgets parked generations for good: nobody ever gets their spans. Without effect on one that is not parked any more. Of
+   * what a call that is cut off leaves undone, some may come again, as if it had been put back. The offsets of their spans, as far
+   * as these can be read, get receipts in books that are open: see `Ledger`.
+   * @returns Those that it has forgotten.
+   * @remarks Cost: one command a payload.
+   */
+  deleteParked(parked: readonly ParkedGeneration[]): Promise<ParkedGeneration[]>;
 }

@@ -18,16 +18,22 @@ const subsegments: fc.Arbitrary<StoredSpan[]> = fc
         parentId: fc.option(spanId),
         payload: fc.uint8Array({ maxLength: 3_000 }),
         step: fc.bigInt(0n, 2n ** 40n),
+        places: fc.option(fc.tuple(fc.maxSafeNat(), fc.nat(3_000)), { nil: undefined }),
       }),
       { minLength: 1, maxLength: 30 },
     ),
   })
   .map(({ partition, source, firstOffset, spans }) => {
     let offset = firstOffset;
-    return spans.map(({ spanId: id, parentId, payload, step }) => {
+    return spans.map(({ spanId: id, parentId, payload, step, places }) => {
       if (offset !== undefined) offset += step;
       const span = { spanId: id, parentId: parentId ?? id, partition, payload: Buffer.from(payload) };
-      return { ...span, ...(offset !== undefined && { offset }), ...(source !== undefined && { source }) };
+      return {
+        ...span,
+        ...(offset !== undefined && { offset }),
+        ...(source !== undefined && { source }),
+        ...(places !== undefined && { places }),
+      };
     });
   });
 

@@ -91,7 +91,12 @@ describe('times to live', () => {
       const trace = aTrace();
       const sliceId = aSlice();
       await openStore(client, { redisTtlSeconds, sliceId }).add([additionOf(trace)], POLICY, { now: T0 });
-      const keys = [...(await keysOf(trace.projectId)), `span-buf:q:{${sliceId}-0}`, `span-buf:shards:${sliceId}`];
+      const queue = await client.keys(`span-buf:q:{${sliceId}-0}:*`);
+      expect(queue.map((key) => key.replace(/\d+$/, '<lane>')).sort()).toEqual([
+        `span-buf:q:{${sliceId}-0}:due:<lane>`,
+        `span-buf:q:{${sliceId}-0}:held`,
+      ]);
+      const keys = [...(await keysOf(trace.projectId)), ...queue, `span-buf:shards:${sliceId}`];
       for (const key of keys) expect(Math.abs((await client.ttl(key)) - expected)).toBeLessThan(10);
     }
   });

@@ -7,7 +7,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { formatPayloadKey, formatQueueKey, formatShardsKey, formatTraceKey, hashSlot } from '@spanbuf/keys';
 import { connectCluster } from '@spanbuf/tooling/redis-clients';
 import { type RedisClusterServers, type RedisServer, startRedisCluster } from '@spanbuf/tooling/redis-servers';
-import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   createRedisStore,
@@ -20,6 +19,8 @@ import {
   type Subsegment,
   type TraceAddition,
 } from '../src/index.ts';
+import { dueKeys } from './queues.ts';
+import { on, startClusterWithSpare } from './servers.ts';
 import { aSlice, aTrace } from './stores.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -45,16 +46,6 @@ async function open(servers: RedisClusterServers, options: RedisStoreOptions = {
   closing.push(() => client.disconnect());
   await new Promise((resolve) => client.once('ready', resolve));
   return { client, sliceId, store: createRedisStore(client, { sliceId, leaseSeconds: 2, ...options }) };
-}
-
-async function on<T>(node: RedisServer, use: (client: Redis) => Promise<T>): Promise<T> {
-  const client = new Redis({ ...node.connection, enableReadyCheck: false });
-  client.on('error', () => {});
-  try {
-    return await use(client);
-  } finally {
-    client.disconnect();
-  }
 }
 
 /** How often the nodes have answered with this error so far. */
@@ -111,7 +102,18 @@ async function liveThrough(store: SegmentStore, between: () => Promise<void>, tr
   const again = await store.claim(query);
   expect(again).toMatchObject([{ ...trace, segmentId: id('a'), spanCount: 4 }]);
   await between();
-  await store.complete(again);
+  await store.park(again.map((generation) => ({ generation, reason: 'refused' })));
+  await between();
+  const parked = await store.listParked({ limit: 10 });
+  expect(parked).toMatchObject([{ ...trace, segmentId: id('a'), spanCount: 4 }]);
+  expect(await store.claim(query)).toEqual([]);
+  await between();
+  await store.retryParked(parked);
+  await between();
+  const last = await store.claim(query);
+  expect(last).toMatchObject([{ ...trace, segmentId: id('a'), spanCount: 4 }]);
+  await between();
+  await store.complete(last);
   await between();
   expect(await store.read(claimed)).toEqual([undefined]);
   expect(await add([subsegment('b', [aSpan('c', 'b', 1), aSpan('d', 'b', 2)])])).toEqual({ added: 0, replayed: 2 });
@@ -225,7 +227,7 @@ function subsegmentsOf(spans: readonly StoredSpan[]): Subsegment[] {
 }
 
 /**
- * Adds, claims, reads, completes and releases without a pause while `trouble` happens and a little longer, then until
+ * Adds, claims, reads, completes, releases, parks and retries without a pause while `trouble` happens and a little longer, then until
  * everything is out, and checks it. Shards 0 and 1.
  */
 async function underLoad(store: SegmentStore, trouble: () => Promise<void>): Promise<Ledger> {
@@ -266,9 +268,16 @@ async function underLoad(store: SegmentStore, trouble: () => Promise<void>): Pro
       else if (performance.now() - progressMs > 10_000) return;
       else await delay(10);
       const back = generations.splice(0, randomInt(10) === 0 ? 1 : 0);
+      const aside = generations.splice(0, randomInt(10) === 0 ? 1 : 0);
+      const parked = await persist(() => store.listParked({ limit: 10, shards: [0, 1] }));
       const contents = await persist(() => store.read(generations));
       for (const [i, spans] of contents.entries()) if (spans) ledger.receive(generations[i] as SealedGeneration, spans);
-      await Promise.all([persist(() => store.complete(generations)), persist(() => store.release(back))]);
+      await Promise.all([
+        persist(() => store.complete(generations)),
+        persist(() => store.release(back)),
+        persist(() => store.park(aside.map((generation) => ({ generation, reason: 'refused' })))),
+        persist(() => store.retryParked(parked)),
+      ]);
     }
   };
   const watched = (lane: Promise<void>) =>
@@ -382,7 +391,8 @@ describe('a cluster that moves slots and forgets scripts', () => {
       'takes its spans with it while calls are under way, %s',
       async (layout) => {
         const { store, sliceId } = await open(servers, { layout });
-        const fixed = [0, 1].map((shard) => formatQueueKey({ shard, sliceId })).concat(formatShardsKey({ sliceId }));
+        const fixed = [0, 1].map((shard) => formatQueueKey({ shard, sliceId, part: 'in-flight' }));
+        fixed.push(formatShardsKey({ sliceId }));
         await provoking(servers.nodes, 'MOVED', () =>
           provoking(servers.nodes, 'ASK', () =>
             underLoad(store, async () => {
@@ -509,7 +519,8 @@ describe('a cluster that moves slots and forgets scripts', () => {
         const claimed = await store.claim({ ...query, limit: 2 });
         expect(claimed).toHaveLength(2);
         const migration = await beginMove(formatQueueKey({ shard: 0, sliceId }));
-        await migration.moveKeys([formatQueueKey({ shard: 0, sliceId, part })]);
+        const queue = { shard: 0, sliceId };
+        await migration.moveKeys(part === 'due' ? dueKeys(queue) : [formatQueueKey({ ...queue, part })]);
 
         const settled: string[] = [];
         const under = <T>(name: string, call: Promise<T>) => call.finally(() => settled.push(name));
@@ -565,9 +576,9 @@ describe('a cluster that moves slots and forgets scripts', () => {
           now: T0,
         });
       await add('a');
-      const queue = formatQueueKey({ shard: 0, sliceId });
-      const migration = await beginMove(queue);
-      await migration.moveKeys([queue]);
+      const queue = { shard: 0, sliceId };
+      const migration = await beginMove(formatQueueKey(queue));
+      await migration.moveKeys(dueKeys(queue));
       let added = false;
       const before = await answered(servers.nodes, 'TRYAGAIN');
       const adding = add('b').then(() => {
@@ -583,7 +594,7 @@ describe('a cluster that moves slots and forgets scripts', () => {
   });
 
   describe('a batch that goes to many slots', () => {
-    it('goes out in one pipeline for each node and step', async () => {
+    it('goes out in one write for each node and step', async () => {
       const { store, client } = await open(servers);
       const additions = (from: number): TraceAddition[] =>
         Array.from({ length: 300 }, (_, i) => ({
@@ -594,15 +605,15 @@ describe('a cluster that moves slots and forgets scripts', () => {
       await store.add(additions(0), POLICY, { now: T0 });
       await store.complete(await store.claim({ now: T0 + 10, limit: 500 }));
       const nodes = client.nodes('master');
-      const pipelines = nodes.map((node) => vi.spyOn(node, 'pipeline'));
+      const writes = nodes.map((node) => vi.spyOn(node.stream, 'write'));
       const single = vi.spyOn(client, 'sendCommand');
       const counted = async (call: () => Promise<unknown>) => {
         const before = await stats();
-        for (const spy of pipelines) spy.mockClear();
+        for (const spy of writes) spy.mockClear();
         await call();
         const after = await stats();
         return {
-          pipelines: pipelines.map((spy) => spy.mock.calls.length),
+          writes: writes.map((spy) => spy.mock.calls.length),
           reads: after.reads - before.reads,
           commands: after.commands - before.commands,
         };
@@ -617,7 +628,7 @@ describe('a cluster that moves slots and forgets scripts', () => {
       // Payloads, traces, queue, list of shards.
       const adding = await counted(() => store.add(additions(1_000), POLICY, { now: T0 }));
       expect(adding.commands).toBeGreaterThan(602);
-      for (const count of adding.pipelines) expect(count).toBeLessThanOrEqual(4);
+      for (const count of adding.writes) expect(count).toBeLessThanOrEqual(4);
       expect(adding.reads).toBeLessThan(adding.commands / 5);
 
       let claimed: SealedGeneration[] = [];
@@ -626,12 +637,12 @@ describe('a cluster that moves slots and forgets scripts', () => {
         claimed = await store.claim({ now: T0 + 10, limit: 100 });
       });
       expect(claimed).toHaveLength(100);
-      for (const count of claiming.pipelines) expect(count).toBeLessThanOrEqual(3);
+      for (const count of claiming.writes) expect(count).toBeLessThanOrEqual(3);
       expect(claiming.reads).toBeLessThan(claiming.commands / 5);
 
       const reading = await counted(() => store.read(claimed));
       expect(reading.commands).toBeGreaterThanOrEqual(100);
-      for (const count of reading.pipelines) expect(count).toBeLessThanOrEqual(1);
+      for (const count of reading.writes) expect(count).toBeLessThanOrEqual(1);
 
       expect(single).not.toHaveBeenCalled();
     });
@@ -642,26 +653,9 @@ describe('a cluster that grows', () => {
   let servers: RedisClusterServers;
   let fresh: RedisServer;
   beforeAll(async () => {
-    servers = await startRedisCluster({ masters: 4 });
-    fresh = servers.nodes[3] as RedisServer;
-    await takeAllSlotsFrom(fresh);
+    ({ servers, spare: fresh } = await startClusterWithSpare());
   });
   afterAll(() => servers.stop());
-
-  /** What is left is a master without slots: no client has heard of it. */
-  async function takeAllSlotsFrom(node: RedisServer): Promise<void> {
-    const heir = servers.nodes[0] as RedisServer;
-    const heirId = String(await on(heir, (client) => client.call('CLUSTER', ['MYID'])));
-    for (const other of [node, heir, ...servers.nodes.slice(1, 3)]) {
-      await on(other, async (client) => {
-        const pipeline = client.pipeline();
-        for (let slot = 12_288; slot < 16_384; slot++) pipeline.call('CLUSTER', ['SETSLOT', slot, 'NODE', heirId]);
-        for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;
-      });
-    }
-    await on(heir, (client) => client.call('CLUSTER', ['BUMPEPOCH']));
-    await servers.settled();
-  }
 
   it('is followed to a node that has no slot yet, and no script', async () => {
     const { store, client, sliceId } = await open(servers);

@@ -17,8 +17,16 @@ export const colocatedPayloads: PayloadStorage = {
     const key = formatSegmentKey(ref);
     return { key, name: 'hget', args: [key, ref.writeId] };
   },
+  has(ref: Required<PayloadRef>): RedisCommand {
+    const key = formatSegmentKey(ref);
+    return { key, name: 'hexists', args: [key, ref.writeId] };
+  },
   remove(ref: Required<PayloadRef>): RedisCommand {
     const key = formatSegmentKey(ref);
     return { key, name: 'hdel', args: [key, ref.writeId] };
+  },
+  keep(ref: Required<PayloadRef>, ttlSeconds: number): RedisCommand {
+    const key = formatSegmentKey(ref);
+    return { key, name: 'expire', args: [key, ttlSeconds, 'GT'] };
   },
 };

@@ -12,8 +12,16 @@ export const distributedPayloads: PayloadStorage = {
     const key = formatPayloadKey(ref);
     return { key, name: 'get', args: [key] };
   },
+  has(ref: Required<PayloadRef>): RedisCommand {
+    const key = formatPayloadKey(ref);
+    return { key, name: 'exists', args: [key] };
+  },
   remove(ref: Required<PayloadRef>): RedisCommand {
     const key = formatPayloadKey(ref);
     return { key, name: 'unlink', args: [key] };
+  },
+  keep(ref: Required<PayloadRef>, ttlSeconds: number): RedisCommand {
+    const key = formatPayloadKey(ref);
+    return { key, name: 'expire', args: [key, ttlSeconds, 'GT'] };
   },
 };

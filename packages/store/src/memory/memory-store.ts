@@ -1,17 +1,34 @@
 import { formatTraceKey, type TraceRef } from '@spanbuf/keys';
 import { z } from 'zod';
 import { InvalidStoreOptionsError } from '../errors.ts';
-import type {
-  AddResult,
-  ClaimQuery,
-  SealedGeneration,
-  SealReason,
-  SegmentPolicy,
-  SegmentStore,
-  StoredSpan,
-  Subsegment,
-  TraceAddition,
+import {
+  type AddResult,
+  type ClaimQuery,
+  MAX_REASON_CHARACTERS,
+  type ParkedContents,
+  type ParkedGeneration,
+  type ParkedQuery,
+  type SealedGeneration,
+  type SegmentPolicy,
+  type SegmentStore,
+  type StoredSpan,
+  type Subsegment,
+  type TraceAddition,
 } from '../segment-store.ts';
+import {
+  findOrCreate,
+  type Generation,
+  inTurn,
+  isTaken,
+  type Lease,
+  positionOf,
+  type Queue,
+  resolve,
+  type Segment,
+  seal,
+  setDue,
+  type Trace,
+} from './generations.ts';
 
 const optionsSchema = z.strictObject({
   dedupeWindowSeconds: z.number().min(0).default(120),
@@ -41,55 +58,16 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
   return new MemoryStore(parsed.data);
 }
 
-/** Spans of a segment that leave together: live until it is sealed, then immutable. */
-interface Generation {
-  readonly trace: Trace;
-  segment: Segment;
-  shard: number;
-  spans: StoredSpan[];
-  bytes: number;
-  first: number;
-  last: number;
-  due: number;
-  byAge: boolean;
-  /** Wall time at which it is taken whatever message time says. */
-  heldUntil: number;
-  sealed: Pick<SealedGeneration, 'segmentId' | 'generation' | 'reason' | 'rootSeen'> | undefined;
-  /** End of the lease by wall time; `undefined` while nobody has it. A new object for each lease. */
-  lease: { readonly until: number } | undefined;
-  isCompleted: boolean;
-}
-
-/** A segment as long as its trace is known. */
-interface Segment {
-  name: string;
-  rootSeen: boolean;
-  nextGeneration: number;
-  /** As in the scripts: which of two segments' shards a union is queued in depends on it. */
-  rank: number;
-  live: Generation | undefined;
-  mergedInto: Segment | undefined;
-}
-
-interface Trace {
-  readonly ref: TraceRef;
-  readonly segments: Map<string, Segment>;
-  readonly taken: Map<string, bigint>;
-  /** Generations with spans, live or sealed. */
-  waiting: number;
-  forgetAt: number;
-}
-
 interface MemoryClaim {
   readonly generation: Generation;
-  readonly lease: { readonly until: number };
+  readonly lease: Lease;
 }
 
 class MemoryStore implements SegmentStore {
   readonly #options: z.output<typeof optionsSchema>;
   readonly #traces = new Map<string, Trace>();
-  /** By shard, in the order in which they began. */
-  readonly #queues = new Map<number, Set<Generation>>();
+  /** By shard. */
+  readonly #queues = new Map<number, Queue>();
   /** Traces without spans, in the order in which they are to be forgotten. */
   readonly #forgetting = new Map<string, Trace>();
   #turn = 0;
@@ -174,9 +152,12 @@ class MemoryStore implements SegmentStore {
       heldUntil: this.#options.clock() + 3 * policy.maxAgeSeconds,
       sealed: undefined,
       lease: undefined,
+      tries: 0,
+      triedWith: undefined,
+      parked: undefined,
       isCompleted: false,
     };
-    this.#queue(shard).add(generation);
+    this.#queue(shard).generations.add(generation);
     return generation;
   }
 
@@ -200,24 +181,24 @@ class MemoryStore implements SegmentStore {
       top.live.last = Math.max(top.live.last, child.live.last);
       top.live.heldUntil = Math.min(top.live.heldUntil, child.live.heldUntil);
       top.live.trace.waiting -= 1;
-      this.#queue(child.live.shard).delete(child.live);
+      this.#queue(child.live.shard).generations.delete(child.live);
     } else if (child.live) {
       top.live = child.live;
       top.live.segment = top;
     }
     if (top.live && shard !== undefined && top.live.shard !== shard) {
-      this.#queue(top.live.shard).delete(top.live);
-      this.#queue(shard).add(top.live);
+      this.#queue(top.live.shard).generations.delete(top.live);
+      this.#queue(shard).generations.add(top.live);
       top.live.shard = shard;
     }
     child.live = undefined;
     child.mergedInto = top;
   }
 
-  #queue(shard: number): Set<Generation> {
+  #queue(shard: number): Queue {
     let queue = this.#queues.get(shard);
     if (queue === undefined) {
-      queue = new Set();
+      queue = { generations: new Set(), taken: 0 };
       this.#queues.set(shard, queue);
     }
     return queue;
@@ -229,9 +210,10 @@ class MemoryStore implements SegmentStore {
     // Another shard is the first each time, so that none is left over for ever.
     const turn = this.#turn++ % Math.max(1, all.length);
     const shards = [...all.slice(turn), ...all.slice(0, turn)];
-    const ready = shards.map((shard) =>
-      [...(this.#queues.get(shard) ?? [])].filter((one) => isReady(one, query, wall)).sort(byDue),
-    );
+    const ready = shards.map((shard) => {
+      const queue = this.#queue(shard);
+      return inTurn(queue.generations, queue.taken, query, wall);
+    });
     const claimed: SealedGeneration[] = [];
     let bytes = 0;
     const longest = Math.max(0, ...ready.map((queue) => queue.length));
@@ -250,6 +232,7 @@ class MemoryStore implements SegmentStore {
   #hand(generation: Generation, query: ClaimQuery, wall: number): SealedGeneration {
     const lease = { until: wall + this.#options.leaseSeconds };
     generation.lease = lease;
+    this.#queue(generation.shard).taken += 1;
     if (generation.sealed === undefined) {
       const { segment } = generation;
       const ownReason = generation.byAge ? 'max-age' : segment.rootSeen ? 'root-idle' : 'idle';
@@ -266,6 +249,7 @@ class MemoryStore implements SegmentStore {
       payloadBytes: generation.bytes,
       firstSeconds: generation.first,
       lastSeconds: generation.last,
+      isOfEpoch: false,
       claim,
     };
   }
@@ -278,18 +262,19 @@ class MemoryStore implements SegmentStore {
   }
 
   async complete(generations: readonly SealedGeneration[]): Promise<void> {
-    for (const { claim } of generations) {
-      const { generation } = claim as MemoryClaim;
-      if (generation.isCompleted) continue;
-      generation.isCompleted = true;
-      this.#queues.get(generation.shard)?.delete(generation);
-      const { trace } = generation;
-      trace.waiting -= 1;
-      if (trace.waiting > 0) continue;
-      trace.forgetAt = this.#options.clock() + this.#options.dedupeWindowSeconds;
-      this.#forgetting.set(formatTraceKey(trace.ref), trace);
-    }
+    for (const { claim } of generations) this.#complete((claim as MemoryClaim).generation);
     this.#forgetTraces();
+  }
+
+  #complete(generation: Generation): void {
+    if (generation.isCompleted) return;
+    generation.isCompleted = true;
+    this.#queue(generation.shard).generations.delete(generation);
+    const { trace } = generation;
+    trace.waiting -= 1;
+    if (trace.waiting > 0) return;
+    trace.forgetAt = this.#options.clock() + this.#options.dedupeWindowSeconds;
+    this.#forgetting.set(formatTraceKey(trace.ref), trace);
   }
 
   #forgetTraces(): void {
@@ -307,62 +292,74 @@ class MemoryStore implements SegmentStore {
       if (generation.lease === lease) generation.lease = undefined;
     }
   }
-}
 
-function findOrCreate(trace: Trace, id: string): Segment {
-  const known = trace.segments.get(id);
-  if (known) return resolve(known);
-  const segment: Segment = {
-    name: id,
-    rootSeen: false,
-    nextGeneration: 1,
-    rank: 0,
-    live: undefined,
-    mergedInto: undefined,
-  };
-  trace.segments.set(id, segment);
-  return segment;
-}
+  async park(
+    parked: readonly { readonly generation: SealedGeneration; readonly reason: string }[],
+    { tries = 1 }: { readonly tries?: number } = {},
+  ): Promise<boolean[]> {
+    const seconds = this.#options.clock();
+    return parked.map(({ generation: sealed, reason }) => {
+      const { generation, lease } = sealed.claim as MemoryClaim;
+      if (!generation.isCompleted && generation.lease === lease) {
+        if (generation.triedWith !== lease) generation.tries += 1;
+        generation.triedWith = lease;
+        if (generation.tries < tries) return false;
+        generation.tries = 0;
+        generation.lease = undefined;
+        generation.parked = { reason: reason.slice(0, MAX_REASON_CHARACTERS), seconds };
+      }
+      return generation.parked !== undefined && !generation.isCompleted;
+    });
+  }
 
-function resolve(segment: Segment): Segment {
-  let at = segment;
-  while (at.mergedInto) at = at.mergedInto;
-  if (segment !== at) segment.mergedInto = at;
-  return at;
-}
+  /** Nothing expires here. */
+  async *keepParked(): AsyncGenerator<number> {
+    yield this.#parkedIn([...this.#queues.keys()]).length;
+  }
 
-function seal(segment: Segment, reason: SealReason): void {
-  const generation = segment.live as Generation;
-  const { name, rootSeen, nextGeneration } = segment;
-  generation.sealed = { segmentId: name, generation: nextGeneration, reason, rootSeen };
-  segment.live = undefined;
-  segment.nextGeneration += 1;
-}
+  #parkedIn(shards: readonly number[]): Generation[] {
+    return shards.flatMap((shard) => [...this.#queue(shard).generations].filter(({ parked }) => parked));
+  }
 
-function setDue({ live, rootSeen }: Segment, policy: SegmentPolicy): void {
-  if (live === undefined) return;
-  const idle = live.last + (rootSeen ? policy.rootTimeoutSeconds : policy.timeoutSeconds);
-  const oldest = live.first + policy.maxAgeSeconds;
-  live.byAge = oldest < idle;
-  live.due = Math.min(idle, oldest);
-}
+  async listParked({ shards, projectId, traceId, limit }: ParkedQuery): Promise<ParkedGeneration[]> {
+    const found = this.#parkedIn(shards ?? [...this.#queues.keys()]).filter(({ trace: { ref } }) => {
+      return ref.projectId === (projectId ?? ref.projectId) && ref.traceId === (traceId ?? ref.traceId);
+    });
+    return found.slice(0, limit).map((generation) => {
+      const { reason, seconds } = generation.parked as NonNullable<Generation['parked']>;
+      const { segmentId, generation: number } = generation.sealed as NonNullable<Generation['sealed']>;
+      return {
+        ...generation.trace.ref,
+        segmentId,
+        generation: number,
+        shard: generation.shard,
+        spanCount: generation.spans.length,
+        payloadBytes: generation.bytes,
+        reason,
+        parkedSeconds: seconds,
+        ref: generation,
+      };
+    });
+  }
 
-function isReady(generation: Generation, query: ClaimQuery, wall: number): boolean {
-  if (generation.lease && generation.lease.until > wall) return false;
-  if (generation.sealed || query.drain) return true;
-  return generation.due <= query.now || generation.heldUntil <= wall;
-}
+  async readParked(parked: readonly ParkedGeneration[]): Promise<(ParkedContents | undefined)[]> {
+    return parked.map(({ ref }) => {
+      const { isCompleted, spans } = ref as Generation;
+      return isCompleted ? undefined : { spans: [...spans], unreadable: [] };
+    });
+  }
 
-function byDue(a: Generation, b: Generation): number {
-  return a.due - b.due;
-}
+  async retryParked(parked: readonly ParkedGeneration[]): Promise<void> {
+    for (const { ref } of parked) (ref as Generation).parked = undefined;
+  }
 
-function positionOf({ source, partition }: StoredSpan): string {
-  return `${source ?? ''}/${partition}`;
-}
-
-function isTaken(taken: ReadonlyMap<string, bigint>, span: StoredSpan): boolean {
-  if (span.offset === undefined) return false;
-  const highest = taken.get(positionOf(span));
-  return highest !== undefined && span.offset <= highest;
+  async deleteParked(parked: readonly ParkedGeneration[]): Promise<ParkedGeneration[]> {
+    const deleted = parked.filter(({ ref }) => {
+      const generation = ref as Generation;
+      return generation.parked !== undefined && !generation.isCompleted;
+    });
+    for (const { ref } of deleted) this.#complete(ref as Generation);
+    this.#forgetTraces();
+    return deleted;
+  }
 }

@@ -1,4 +1,5 @@
 import { formatTraceKey, type TraceRef } from '@spanbuf/keys';
+import { StaleEpochError } from '../errors.ts';
 import type { SegmentPolicy, StoredSpan, Subsegment, TraceAddition } from '../segment-store.ts';
 import { entryOf, groupBy } from './grouping.ts';
 import { formatMember, type Member, type MemberPayloads } from './members.ts';
@@ -7,6 +8,7 @@ import type { RedisReply, RedisRunner } from './redis-runner.ts';
 import type { RedisStoreSettings } from './settings.ts';
 import {
   type EntryRef,
+  type EpochRef,
   type LinkEffect,
   type LinkSubsegment,
   linkCommand,
@@ -53,16 +55,23 @@ export class BatchLinker {
   readonly #payloads: MemberPayloads;
   readonly #nextToken: () => string;
   readonly #nextList: () => number;
+  readonly #epoch: EpochRef;
 
   constructor(
     runner: RedisRunner,
     payloads: MemberPayloads,
-    { nextWriteId, nextList }: Pick<RedisStoreSettings, 'nextWriteId' | 'nextList'>,
+    {
+      nextWriteId,
+      nextList,
+      sliceId,
+      epoch,
+    }: Pick<RedisStoreSettings, 'nextWriteId' | 'nextList' | 'sliceId' | 'epoch'>,
   ) {
     this.#runner = runner;
     this.#payloads = payloads;
     this.#nextToken = nextWriteId;
     this.#nextList = nextList;
+    this.#epoch = { sliceId, epoch };
   }
 
   async link(additions: readonly TraceAddition[], terms: LinkTerms): Promise<Effects> {
@@ -95,15 +104,23 @@ export class BatchLinker {
   async #linkRound(round: readonly LinkStep[], terms: LinkTerms, effects: Effects): Promise<void> {
     for (let open = round; open.length > 0; ) {
       const calls = open.map(({ trace, token, parts }) =>
-        linkCommand({ trace, token, firstList: this.#nextList(), ...terms, subsegments: parts.map(linkSubsegment) }),
+        linkCommand({
+          trace,
+          token,
+          firstList: this.#nextList(),
+          epoch: this.#epoch,
+          ...terms,
+          subsegments: parts.map(linkSubsegment),
+        }),
       );
       const replies = await this.#runner.run(calls);
       const narrowed: LinkStep[] = [];
       const rewritten: Part[] = [];
       for (const [i, step] of open.entries()) {
         const reply = parseLinkReply(replies[i] as RedisReply);
-        if (reply.partial) {
-          const parts = this.#narrow(step, reply.partial, effects);
+        if (reply.kind === 'stale') throw new StaleEpochError(this.#epoch.epoch as number);
+        if (reply.kind === 'partial') {
+          const parts = this.#narrow(step, reply.taken, effects);
           narrowed.push({ ...step, parts });
           rewritten.push(...parts.filter((part, k) => part !== step.parts[k]));
         } else {

@@ -74,6 +74,13 @@ export class MemberPayloads {
       storagesOf(mark, this.#settings.layout).map((storage) => storage.remove(ref)),
     );
   }
+
+  /** Commands that let payloads live for `ttlSeconds` from now, or longer. */
+  keeps(members: readonly Member[], ttlSeconds: number): RedisCommand[] {
+    return members.flatMap(({ mark, ref }) =>
+      storagesOf(mark, this.#settings.layout).map((storage) => storage.keep(ref, ttlSeconds)),
+    );
+  }
 }
 
 /** An error is a value here: it must not keep other segments from going out. */

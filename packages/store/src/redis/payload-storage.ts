@@ -10,5 +10,9 @@ export interface PayloadStorage {
   put(ref: Required<PayloadRef>, blob: Buffer, ttlSeconds: number): RedisCommand;
   /** Answers the value, or null when it is not there. */
   get(ref: Required<PayloadRef>): RedisCommand;
+  /** Answers 1, or 0 when it is not there. */
+  has(ref: Required<PayloadRef>): RedisCommand;
   remove(ref: Required<PayloadRef>): RedisCommand;
+  /** Lets it live for `ttlSeconds` from now, or as long as it would in any case. */
+  keep(ref: Required<PayloadRef>, ttlSeconds: number): RedisCommand;
 }

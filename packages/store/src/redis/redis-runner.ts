@@ -1,7 +1,8 @@
 import { hashSlot } from '@spanbuf/keys';
-import type { ChainableCommander, Cluster, Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import { StoreRefusedError, StoreUnavailableError } from '../errors.ts';
 import type { Script } from './script.ts';
+import { type NodeCommand, type NodeResult, sendTogether } from './send-together.ts';
 
 /** One command on one slot. Every command the store sends may be sent twice without harm. */
 export interface RedisCommand {
@@ -16,11 +17,20 @@ export interface RedisCommand {
 /** What a command answers: bulk strings as buffers. */
 export type RedisReply = Buffer | number | null | readonly RedisReply[];
 
+/** Time as a runner needs it. */
+export interface RunnerClock {
+  /** Milliseconds since any fixed moment; never goes back. */
+  nowMs(): number;
+  /** Calls back once, `milliseconds` from now. Returns what calls it off. */
+  after(milliseconds: number, callback: () => void): () => void;
+}
+
 export interface RunnerOptions {
   /** How long to go on trying, milliseconds. Covers a failover with the default node timeout of 15 s. */
   readonly deadlineMs: number;
   /** How long one attempt may stay unanswered before the connection counts as lost, milliseconds. */
   readonly attemptMs: number;
+  readonly clock: RunnerClock;
 }
 
 /** An EVALSHA of `script`; its keys all belong to the slot of the first. */
@@ -43,6 +53,9 @@ type Outcome =
   | { readonly kind: 'again'; readonly error: Error; readonly askNode?: string; readonly pause: boolean }
   | { readonly kind: 'refused'; readonly error: StoreRefusedError };
 
+/** Before each command that a node is to take for a slot that is on its way to it. */
+const ASKING: NodeCommand = { name: 'asking', args: [] };
+
 /** After a redirection or a missing script it goes on at once, unless nodes send it to and fro: MOVED, ASK, NOSCRIPT. */
 const FREE_ATTEMPTS = 3;
 const FIRST_PAUSE_MS = 5;
@@ -62,17 +75,19 @@ const PASSING =
 const KEY_LEFT_SCRIPT = /attempted to access a non local key in a cluster node/;
 
 /**
- * Sends commands to the nodes that own their slots, one pipeline per node, and repeats those that a moving, failing or
+ * Sends commands to the nodes that own their slots, one write per node, and repeats those that a moving, failing or
  * starting node did not take. A plain `Redis` counts as one node that owns every slot.
  */
 export class RedisRunner {
   readonly #client: Redis | Cluster;
   readonly #deadlineMs: number;
   readonly #attemptMs: number;
+  readonly #clock: RunnerClock;
   readonly #connection: { readonly error?: Error };
 
-  constructor(client: Redis | Cluster, { deadlineMs, attemptMs }: RunnerOptions) {
+  constructor(client: Redis | Cluster, { deadlineMs, attemptMs, clock }: RunnerOptions) {
     this.#client = client;
+    this.#clock = clock;
     this.#deadlineMs = deadlineMs;
     this.#attemptMs = Math.min(attemptMs, deadlineMs);
     this.#connection = watchConnection(client);
@@ -86,8 +101,8 @@ export class RedisRunner {
   async run(commands: readonly RedisCommand[]): Promise<RedisReply[]> {
     const replies = new Array<RedisReply>(commands.length);
     const askNodes = new Map<number, string>();
-    const endMs = performance.now() + this.#deadlineMs;
-    const leftMs = (): number => endMs - performance.now();
+    const endMs = this.#clock.nowMs() + this.#deadlineMs;
+    const leftMs = (): number => endMs - this.#clock.nowMs();
     let pending = commands.map((_, index) => index);
     for (let attempt = 0; pending.length > 0; attempt++) {
       const patienceMs = attempt === 0 ? this.#attemptMs : Math.min(this.#attemptMs, leftMs());
@@ -119,9 +134,75 @@ export class RedisRunner {
         );
       }
       const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16), LONGEST_PAUSE_MS, leftMs() / 2);
-      if (pause || attempt >= FREE_ATTEMPTS) await sleep(pauseMs);
+      if (pause || attempt >= FREE_ATTEMPTS) await sleep(this.#clock, pauseMs);
     }
     return replies;
+  }
+
+  /** What every master answers to a command without a key; `undefined` where it refuses, or does not answer at once. */
+  async askMasters(name: string, args: readonly string[]): Promise<{ node: string; reply: RedisReply | undefined }[]> {
+    const nodes = isCluster(this.#client) ? this.#client.nodes('master') : [this.#client];
+    const command = { key: '', name, args };
+    return Promise.all(
+      nodes.map(async (node) => {
+        const [outcome] = await this.#send(node, [{ command, asking: false }], this.#attemptMs);
+        return { node: nodeName(node), reply: outcome?.kind === 'reply' ? outcome.reply : undefined };
+      }),
+    );
+  }
+
+  /**
+   * Waits until `replicas` of every master have acknowledged what was written before, over the same connections.
+   * @throws {@link StoreUnavailableError} when some have not within `waitMs`.
+   */
+  async awaitReplicas(replicas: number, waitMs: number): Promise<void> {
+    const nodes = isCluster(this.#client) ? this.#client.nodes('master') : [this.#client];
+    const command = { key: '', name: 'wait', args: [replicas, Math.ceil(waitMs)] };
+    await Promise.all(
+      nodes.map(async (node) => {
+        const [outcome] = await this.#send(node, [{ command, asking: false }], waitMs + this.#attemptMs);
+        if (outcome?.kind === 'refused') throw outcome.error;
+        const acknowledged = outcome?.kind === 'reply' ? (outcome.reply as number) : 0;
+        if (acknowledged >= replicas) return;
+        throw new StoreUnavailableError(
+          `${acknowledged} of ${replicas} replicas of ${nodeName(node)} acknowledged within ${waitMs} ms`,
+        );
+      }),
+    );
+  }
+
+  /**
+   * Keys of all masters that match a pattern, some `count` at a time, as Latin-1: each key that is there all the while at least
+   * once, unless its slot moves meanwhile. One node after the other.
+   * @throws {@link StoreUnavailableError} when a node has not answered within the deadline.
+   */
+  async *scan(pattern: string, count: number): AsyncGenerator<string[]> {
+    const prefix = this.#client.options.keyPrefix ?? '';
+    const match = prefix.replace(/[\\*?[\]]/g, '\\$&') + pattern;
+    for (const node of isCluster(this.#client) ? this.#client.nodes('master') : [this.#client]) {
+      let cursor = '0';
+      do {
+        const command = { key: '', name: 'scan', args: [cursor, 'MATCH', match, 'COUNT', count] };
+        const [next, keys] = (await this.#ask(node, command)) as readonly [Buffer, readonly Buffer[]];
+        if (keys.length > 0) yield keys.map((key) => key.toString('latin1').slice(prefix.length));
+        cursor = String(next);
+      } while (cursor !== '0');
+    }
+  }
+
+  /** What one node answers, however often it has to be asked. */
+  async #ask(node: Redis, command: RedisCommand): Promise<RedisReply> {
+    const endMs = this.#clock.nowMs() + this.#deadlineMs;
+    for (let attempt = 0; ; attempt++) {
+      const [outcome] = await this.#send(node, [{ command, asking: false }], this.#attemptMs);
+      if (outcome?.kind === 'reply') return outcome.reply;
+      if (outcome?.kind === 'refused') throw outcome.error;
+      if (this.#clock.nowMs() >= endMs) {
+        const message = `${nodeName(node)} has not answered within ${this.#deadlineMs} ms: ${outcome?.error.message}`;
+        throw new StoreUnavailableError(message, { cause: outcome?.error });
+      }
+      await sleep(this.#clock, Math.min(FIRST_PAUSE_MS * 2 ** Math.min(attempt, 16), LONGEST_PAUSE_MS));
+    }
   }
 
   async #attempt(
@@ -176,7 +257,7 @@ export class RedisRunner {
       ? this.#client.callBuffer('eval', script.source, ...args.slice(1))
       : this.#client.callBuffer(name, ...args);
     try {
-      return outcomeOf([null, await withTimeout(sent, patienceMs)]);
+      return outcomeOf([null, await withTimeout(this.#clock, sent, patienceMs)]);
     } catch (error) {
       return outcomeOf([error as Error, null]);
     }
@@ -187,34 +268,34 @@ export class RedisRunner {
     group: readonly { command: RedisCommand; asking: boolean }[],
     patienceMs: number,
   ): Promise<Outcome[]> {
-    const endMs = performance.now() + patienceMs;
+    const endMs = this.#clock.nowMs() + patienceMs;
     const again = (error: Error): Outcome[] => group.map(() => ({ kind: 'again', error, pause: true }));
     // A connection that leaves a whole attempt unanswered counts as lost, and is made anew.
     const isPatient = patienceMs >= this.#attemptMs;
-    if (!(await becomesReady(node, endMs))) {
-      if (isPatient && performance.now() >= endMs) node.stream?.destroy();
+    if (!(await becomesReady(this.#clock, node, endMs))) {
+      if (isPatient && this.#clock.nowMs() >= endMs) node.stream?.destroy();
       const cause = this.#connection.error;
       // A server that was reached, and does not let this user in.
       if (cause?.name === 'ReplyError' && node === this.#client) return group.map(() => outcomeOf([cause, null]));
       return again(new Error(`not connected to ${nodeName(node)}${cause ? `: ${cause.message}` : ''}`, { cause }));
     }
     const { stream } = node;
-    const pipeline: ChainableCommander = node.pipeline();
+    const commands: NodeCommand[] = [];
     const positions: number[] = [];
     for (const { command, asking } of group) {
-      if (asking) pipeline.call('asking');
-      positions.push(pipeline.length);
-      pipeline.callBuffer(command.name, ...command.args);
+      if (asking) commands.push(ASKING);
+      positions.push(commands.length);
+      commands.push(command);
     }
-    let results: [Error | null, unknown][] | null;
+    let results: NodeResult[];
     try {
-      results = await withTimeout(pipeline.exec(), endMs - performance.now());
+      results = await withTimeout(this.#clock, sendTogether(node, commands), endMs - this.#clock.nowMs());
     } catch (error) {
       if (isPatient && error instanceof NoReplyError) stream.destroy();
       return again(error as Error);
     }
-    const outcomes = positions.map((at) => outcomeOf(results?.[at]));
-    await this.#loadMissing(node, group, outcomes, endMs - performance.now());
+    const outcomes = positions.map((at) => outcomeOf(results[at]));
+    await this.#loadMissing(node, group, outcomes, endMs - this.#clock.nowMs());
     return outcomes;
   }
 
@@ -234,10 +315,9 @@ export class RedisRunner {
       else missing.set(script, [i]);
     }
     if (missing.size === 0) return;
-    const pipeline = node.pipeline();
-    for (const { source } of missing.keys()) pipeline.script('LOAD', source);
+    const loads = [...missing.keys()].map(({ source }) => ({ name: 'script', args: ['LOAD', source] }));
     // A failure that passes shows as NOSCRIPT once more, and is tried again like everything else.
-    const results = await withTimeout(pipeline.exec(), patienceMs).catch(() => null);
+    const results = await withTimeout(this.#clock, sendTogether(node, loads), patienceMs).catch(() => null);
     for (const [k, waiting] of [...missing.values()].entries()) {
       const loaded = outcomeOf(results?.[k]);
       if (loaded.kind === 'refused') for (const i of waiting) outcomes[i] = loaded;
@@ -268,11 +348,11 @@ export class RedisRunner {
     const client = this.#client;
     if (!isCluster(client)) return;
     const refreshed = new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
-    await withTimeout(refreshed, patienceMs).catch(() => undefined);
+    await withTimeout(this.#clock, refreshed, patienceMs).catch(() => undefined);
   }
 }
 
-function outcomeOf(result: [Error | null, unknown] | undefined): Outcome {
+function outcomeOf(result: NodeResult | undefined): Outcome {
   const error = result === undefined ? new Error('no reply') : result[0];
   if (error === null) return { kind: 'reply', reply: result?.[1] as RedisReply };
   // Anything but a reply of the server is a lost connection. Whether the command took effect is not known.
@@ -322,30 +402,31 @@ function watchConnection(client: Redis | Cluster): { readonly error?: Error } {
  * Waits for a connection that is being made. Commands do not wait in the offline queue of ioredis: it outlives the call that
  * filled it, and a claim that takes effect after its call was given up leases segments to nobody.
  */
-async function becomesReady(node: Redis, endMs: number): Promise<boolean> {
+async function becomesReady(clock: RunnerClock, node: Redis, endMs: number): Promise<boolean> {
   if (node.status === 'wait') node.connect().catch(() => undefined);
-  while ((node.status === 'connecting' || node.status === 'connect') && performance.now() < endMs)
-    await sleep(CONNECT_POLL_MS);
+  while ((node.status === 'connecting' || node.status === 'connect') && clock.nowMs() < endMs)
+    await sleep(clock, CONNECT_POLL_MS);
   return node.status === 'ready';
 }
 
 class NoReplyError extends Error {}
 
-async function withTimeout<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+async function withTimeout<T>(clock: RunnerClock, promise: Promise<T>, milliseconds: number): Promise<T> {
+  let callOff: (() => void) | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new NoReplyError(`no reply within ${Math.round(milliseconds)} ms`)),
-      Math.max(0, milliseconds),
+    callOff = clock.after(Math.max(0, milliseconds), () =>
+      reject(new NoReplyError(`no reply within ${Math.round(milliseconds)} ms`)),
     );
   });
   try {
     return await Promise.race([promise, timeout]);
   } finally {
-    clearTimeout(timer);
+    callOff?.();
   }
 }
 
-function sleep(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+function sleep(clock: RunnerClock, milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    clock.after(milliseconds, resolve);
+  });
 }

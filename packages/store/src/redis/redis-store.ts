@@ -1,8 +1,12 @@
 import { formatTraceKey, type SpanbufError } from '@spanbuf/keys';
 import { UnreadablePayloadError } from '../errors.ts';
+import { receiptsOf } from '../ledger.ts';
 import type {
   AddResult,
   ClaimQuery,
+  ParkedContents,
+  ParkedGeneration,
+  ParkedQuery,
   SealedGeneration,
   SegmentPolicy,
   SegmentStore,
@@ -12,26 +16,25 @@ import type {
 import { BatchLinker } from './batch-linker.ts';
 import { entryOf, pagesOf } from './grouping.ts';
 import { MemberPayloads } from './members.ts';
+import { NEVER_SECONDS, ParkedGenerations, parkedInHand } from './parking.ts';
 import { formatEntry, type Lease, parseEntry } from './queue-scripts.ts';
+import { RedisLedger } from './redis-ledger.ts';
 import type { RedisCommand, RedisReply, RedisRunner } from './redis-runner.ts';
-import { readContents, sweepsOf } from './sealed-lists.ts';
+import { type KnownGeneration, readContents, sweepsOf } from './sealed-lists.ts';
 import type { RedisStoreSettings } from './settings.ts';
-import { type Ending, ShardQueues } from './shard-queues.ts';
+import { dueAgain, type Ending, ShardQueues } from './shard-queues.ts';
 import {
   type Completed,
   completeCommand,
   confirmCommand,
   parseSealReply,
-  type SealedRef,
   sealCommand,
   stillSealedCommand,
 } from './trace-scripts.ts';
 
 /** What the store keeps about a generation it has handed out. */
-interface RedisClaim {
+interface RedisClaim extends KnownGeneration {
   readonly lease: Lease;
-  readonly sealed: SealedRef;
-  readonly firstPage: readonly string[];
   /** Message time with which it goes back into the queue. */
   readonly dueAgain: number;
 }
@@ -50,6 +53,8 @@ export class RedisStore implements SegmentStore {
   readonly #payloads: MemberPayloads;
   readonly #linker: BatchLinker;
   readonly #queues: ShardQueues;
+  readonly #parked: ParkedGenerations;
+  readonly #ledger: RedisLedger;
 
   constructor(runner: RedisRunner, settings: RedisStoreSettings) {
     this.#runner = runner;
@@ -57,6 +62,8 @@ export class RedisStore implements SegmentStore {
     this.#payloads = new MemberPayloads(runner, settings);
     this.#linker = new BatchLinker(runner, this.#payloads, settings);
     this.#queues = new ShardQueues(runner, settings);
+    this.#ledger = new RedisLedger(runner, settings);
+    this.#parked = new ParkedGenerations(runner, this.#payloads, this.#queues, settings.redisTtlSeconds);
   }
 
   async add(
@@ -71,8 +78,14 @@ export class RedisStore implements SegmentStore {
     const last = [...this.#queues.takeOut(effects, terms), ...this.#payloads.removals(effects.unused)];
     for (const { trace, entries } of effects.sealed.values()) last.push(confirmCommand(trace, entries));
     await this.#runner.run(last);
+    await this.#waitForReplicas();
     const spans = additions.flatMap(({ subsegments }) => subsegments).reduce((sum, { spans }) => sum + spans.length, 0);
     return { added: spans - effects.replayed, replayed: effects.replayed };
+  }
+
+  async #waitForReplicas(): Promise<void> {
+    const { waitReplicas, waitSeconds } = this.#settings;
+    if (waitReplicas > 0) await this.#runner.awaitReplicas(waitReplicas, waitSeconds * 1_000);
   }
 
   /**
@@ -93,20 +106,24 @@ export class RedisStore implements SegmentStore {
     let bytes = 0;
     let isFull = shards.length === 0;
     while (!isFull) {
-      const leases = await this.#queues.lease(shards, query, Math.min(limit - claimed.length, chunk), tokens);
-      if (leases.length === 0) break;
-      const left: SealedGeneration[] = [];
-      for (const generation of await this.#seal(leases, query)) {
+      const page = Math.min(limit - claimed.length, chunk);
+      const { leases, mayHaveMore } = await this.#queues.lease(shards, query, page, tokens);
+      const sealed = await this.#seal(leases, query);
+      const left: Ending[] = [];
+      for (const generation of sealed) {
         isFull ||= claimed.length > 0 && bytes + generation.payloadBytes > maxBytes;
         if (isFull) {
-          left.push(generation);
+          const { lease } = claimOf(generation);
+          left.push({ lease, due: dueAgain(lease, query.now) });
           continue;
         }
         claimed.push(generation);
         bytes += generation.payloadBytes;
         isFull = claimed.length >= limit;
       }
-      await this.release(left);
+      await this.#queues.settle(left);
+      // What was found to be elsewhere may be due there.
+      isFull ||= !mayHaveMore && sealed.length === leases.length;
     }
     return claimed;
   }
@@ -117,7 +134,7 @@ export class RedisStore implements SegmentStore {
     const replies = await this.#runner.run(
       targets.map(({ lease, trace, handle, list }) => {
         const anyway = lease.held ? 'max-age' : query.drain ? 'drain' : undefined;
-        return sealCommand({ trace, handle, list, now: query.now, anyway });
+        return sealCommand({ trace, handle, list, now: query.now, anyway, epoch: this.#settings });
       }),
     );
     const generations: SealedGeneration[] = [];
@@ -132,12 +149,13 @@ export class RedisStore implements SegmentStore {
         const stays = entry === lease.entry && reply.shard === lease.queue.shard;
         if (!stays) moved.push({ shard: reply.shard, entry, due: reply.due, held: reply.held });
         endings.push({ lease, due: stays ? reply.due : undefined });
-      } else {
+      } else if (reply.kind === 'sealed') {
         const { incarnation, entries, firstPage, ...record } = reply.record;
         const sealed = { trace, handle, list, incarnation, entries };
         const claim: RedisClaim = { lease, sealed, firstPage, dueAgain: query.now };
         generations.push({ ...trace, ...record, shard: lease.queue.shard, claim });
       }
+      // What is of a later epoch comes again when the lease has run out. Whoever claims will know of that epoch by then.
     }
     await this.#queues.requeue(moved);
     await this.#queues.settle(endings);
@@ -175,11 +193,19 @@ export class RedisStore implements SegmentStore {
     return results;
   }
 
-  async complete(generations: readonly SealedGeneration[]): Promise<void> {
+  async complete(
+    generations: readonly SealedGeneration[],
+    spans: readonly (readonly StoredSpan[])[] = [],
+  ): Promise<void> {
     if (generations.length === 0) return;
     const claims = generations.map(claimOf);
-    const tokens = await this.#queues.readShards();
-    const contents = await readContents(this.#runner, claims);
+    // Receipts go before records: a crash in between has them written twice, and the other way round it would have none.
+    const receipts = generations.flatMap(({ reason }, i) => receiptsOf(spans[i] ?? [], reason));
+    const [tokens, contents] = await Promise.all([
+      this.#queues.readShards(),
+      readContents(this.#runner, claims),
+      this.#ledger.settle(receipts),
+    ]);
     // The record goes first: once it is gone, nobody reads these payloads, whoever unlinks them.
     const replies = await this.#runner.run(
       claims.map(({ sealed }) => completeCommand(sealed, this.#settings.dedupeWindowSeconds)),
@@ -201,6 +227,48 @@ export class RedisStore implements SegmentStore {
 
   async release(generations: readonly SealedGeneration[]): Promise<void> {
     await this.#queues.settle(generations.map(claimOf).map(({ lease, dueAgain }) => ({ lease, due: dueAgain })));
+  }
+
+  async park(
+    parked: readonly { readonly generation: SealedGeneration; readonly reason: string }[],
+    { tries = 1 }: { readonly tries?: number } = {},
+  ): Promise<boolean[]> {
+    return this.#parked.park(
+      parked.map((one) => ({ ...one, ...claimOf(one.generation) })),
+      tries,
+    );
+  }
+
+  keepParked(): AsyncIterable<number> {
+    return this.#parked.keepAll();
+  }
+
+  async listParked(query: ParkedQuery): Promise<ParkedGeneration[]> {
+    return this.#parked.list(query);
+  }
+
+  async readParked(parked: readonly ParkedGeneration[]): Promise<(ParkedContents | undefined)[]> {
+    return this.#parked.read(parked);
+  }
+
+  async retryParked(parked: readonly ParkedGeneration[]): Promise<void> {
+    await this.#parked.retry(parked);
+  }
+
+  async deleteParked(parked: readonly ParkedGeneration[]): Promise<ParkedGeneration[]> {
+    const deleted: ParkedGeneration[] = [];
+    for (const page of parkedInHand(parked)) {
+      // Leased like anything else that is to be forgotten, so that nobody else has it meanwhile.
+      const taken = await this.#parked.lease(page);
+      const generations = await this.#seal([...taken.keys()], { now: NEVER_SECONDS, limit: page.length });
+      // What is of an epoch before has been read from the input again since: nothing of it may count as deleted.
+      const sealed = generations.map((generation) => taken.get(claimOf(generation).lease) as ParkedGeneration);
+      const contents = await this.#parked.read(sealed);
+      await this.#ledger.settle(contents.flatMap((content) => receiptsOf(content?.spans ?? [], 'deleted')));
+      await this.complete(generations);
+      deleted.push(...taken.values());
+    }
+    return deleted;
   }
 }
 

@@ -13,14 +13,17 @@ export interface Contents {
   readonly lists: readonly MemberList[];
 }
 
+/** A sealed generation, with the entries of its list that are known already: the first ones, or none. */
+export interface KnownGeneration {
+  readonly sealed: SealedRef;
+  readonly firstPage: readonly string[];
+}
+
 /** Pages that are read at once. */
 const PAGES_AT_ONCE = 32;
 
-/** Reads the lists of sealed generations page by page, through links. `firstPage` is what is known already. */
-export async function readContents(
-  runner: RedisRunner,
-  generations: readonly { readonly sealed: SealedRef; readonly firstPage: readonly string[] }[],
-): Promise<Contents[]> {
+/** Reads the lists of sealed generations page by page, through links. */
+export async function readContents(runner: RedisRunner, generations: readonly KnownGeneration[]): Promise<Contents[]> {
   const contents = generations.map(({ sealed }) => ({
     sealed,
     members: [] as Member[],

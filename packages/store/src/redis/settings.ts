@@ -5,10 +5,13 @@ import type { Compression } from '../payload-blob.ts';
 export interface RedisStoreSettings {
   readonly layout: Layout;
   readonly sliceId: number | undefined;
+  readonly epoch: number | undefined;
   readonly redisTtlSeconds: number;
   readonly dedupeWindowSeconds: number;
   readonly leaseSeconds: number;
   readonly compression: Compression;
+  readonly waitReplicas: number;
+  readonly waitSeconds: number;
   /** Answers an id that no other call of any store has had. */
   readonly nextWriteId: () => string;
   /** Answers an integer from 0 to 2^31 - 1, drawn at random. */

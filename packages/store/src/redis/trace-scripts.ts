@@ -12,9 +12,22 @@ const complete = loadScript('complete');
 const forget = loadScript('forget');
 const sweep = loadScript('sweep');
 const confirm = loadScript('confirm');
+const keep = loadScript('keep');
 
 /** Entries of a list that one command reads or deletes at most. */
-export const PAGE_ENTRIES = 512;
+export const PAGE_ENTRIES = 256;
+
+/** In which epoch a caller works. Each slice has its own. */
+export interface EpochRef {
+  readonly sliceId: number | undefined;
+  /** `undefined`: nobody counts them. `any`: whatever the trace is of. */
+  readonly epoch: number | undefined | 'any';
+}
+
+/** The field of the trace under which its epoch stands. */
+export function epochField({ sliceId }: Pick<EpochRef, 'sliceId'>): string {
+  return `e${sliceId ?? ''}`;
+}
 
 /** A queue entry: one list of one handle, live or sealed. */
 export interface EntryRef {
@@ -41,6 +54,7 @@ export interface LinkCall {
   readonly token: string;
   /** Random, 0 to 2^31 - 1: where the lists of new segments begin. */
   readonly firstList: number;
+  readonly epoch: EpochRef;
   readonly subsegments: readonly LinkSubsegment[];
 }
 
@@ -55,10 +69,11 @@ export type LinkEffect =
   | (EntryRef & { readonly kind: 'sealed' | 'absorbed'; readonly shard: number })
   | { readonly kind: 'replayed'; readonly index: number };
 
-/** `partial`: highest offset taken by position; nothing was written. */
+/** `partial`: highest offset taken by position; nothing was written. `stale`: neither, the trace is of a later epoch. */
 export type LinkReply =
-  | { readonly partial: ReadonlyMap<string, bigint> }
-  | { readonly partial?: undefined; readonly effects: readonly LinkEffect[] };
+  | { readonly kind: 'stale' }
+  | { readonly kind: 'partial'; readonly taken: ReadonlyMap<string, bigint> }
+  | { readonly kind: 'applied'; readonly effects: readonly LinkEffect[] };
 
 /** The field of the trace under which the highest offset taken from a partition stands. */
 export function positionField(source: string | undefined, partition: number): string {
@@ -66,7 +81,7 @@ export function positionField(source: string | undefined, partition: number): st
 }
 
 export function linkCommand(call: LinkCall): RedisCommand {
-  const { policy } = call;
+  const { policy, subsegments } = call;
   const args: (string | number)[] = [
     call.now,
     call.ttlSeconds,
@@ -74,15 +89,19 @@ export function linkCommand(call: LinkCall): RedisCommand {
     policy.timeoutSeconds,
     policy.maxAgeSeconds,
     policy.maxSegmentBytes,
-    call.token,
+    `!${call.token}`,
     call.firstList,
+    epochField(call.epoch),
+    call.epoch.epoch ?? '',
+    subsegments.length,
   ];
-  for (const { topId, hasRoot, shard, entry, payloadBytes, taken, spanIds } of call.subsegments) {
-    args.push(topId, hasRoot ? 1 : 0, shard, entry, spanIds.length, payloadBytes);
-    if (taken === undefined) args.push('', '', '');
-    else args.push(taken.position, offsetDigits(taken.minOffset), offsetDigits(taken.maxOffset));
-    args.push(spanIds.join(''));
+  for (const { hasRoot, shard, entry, payloadBytes, taken, spanIds } of subsegments) {
+    args.push(spanIds.length, hasRoot ? 1 : 0, shard, entry, payloadBytes);
+    if (taken === undefined) args.push('', '');
+    else args.push(offsetDigits(taken.minOffset), offsetDigits(taken.maxOffset));
   }
+  for (const { taken } of subsegments) args.push(taken?.position ?? '');
+  for (const { topId, spanIds } of subsegments) args.push(topId, ...spanIds);
   return evalsha(link, [formatTraceKey(call.trace)], args);
 }
 
@@ -91,22 +110,38 @@ function offsetDigits(offset: bigint): string {
   return offset.toString().padStart(20, '0');
 }
 
+const LINE_FEED = 10;
+const HANDLE_BYTES = 16;
+
 export function parseLinkReply(reply: RedisReply): LinkReply {
-  const [status, ...rest] = (reply as readonly Buffer[]).map(String);
-  if (status === 'PARTIAL') {
-    const partial = new Map<string, bigint>();
-    for (let i = 0; i < rest.length; i += 2) partial.set(rest[i] as string, BigInt(rest[i + 1] as string));
-    return { partial };
+  if (!Buffer.isBuffer(reply)) {
+    const [status, ...rest] = (reply as readonly Buffer[]).map(String);
+    if (status === 'STALE') return { kind: 'stale' };
+    const taken = new Map<string, bigint>();
+    for (let i = 0; i < rest.length; i += 2) taken.set(rest[i] as string, BigInt(rest[i + 1] as string));
+    return { kind: 'partial', taken };
   }
-  return { effects: rest.map(parseEffect) };
+  const end = reply.indexOf(LINE_FEED);
+  const effects =
+    end === 0
+      ? []
+      : reply
+          .toString('latin1', 0, end - 1)
+          .split(';')
+          .map(parseEffect);
+  for (let at = end + 1; at < reply.length; at += HANDLE_BYTES + RECORD_BYTES) {
+    const handle = reply.toString('latin1', at, at + HANDLE_BYTES);
+    const { list, shard, due, held } = unpackRecord(reply.subarray(at + HANDLE_BYTES));
+    effects.push({ kind: 'live', handle, list, shard, due, held });
+  }
+  return { kind: 'applied', effects };
 }
 
 function parseEffect(text: string): LinkEffect {
-  const [what, first = '', list, shard, due = '', held = ''] = text.split(' ');
-  if (what === 'R') return { kind: 'replayed', index: Number(first) };
-  const entry = { handle: first, list: Number(list), shard: Number(shard) };
-  if (what === 'L') return { kind: 'live', ...entry, due, held };
-  return { kind: what === 'S' ? 'sealed' : 'absorbed', ...entry };
+  const rest = text.slice(1);
+  if (text[0] === 'R') return { kind: 'replayed', index: Number(rest) };
+  const [handle, list, shard] = rest.split('.') as [string, string, string];
+  return { kind: text[0] === 'S' ? 'sealed' : 'absorbed', handle, list: Number(list), shard: Number(shard) };
 }
 
 export interface SealCall extends EntryRef {
@@ -114,12 +149,14 @@ export interface SealCall extends EntryRef {
   readonly now: number;
   /** Seal even when it is not due, and say this unless it is due as well. */
   readonly anyway: SealReason | undefined;
+  readonly epoch: EpochRef;
 }
 
 /** What a sealed generation's record says. */
 export interface SealedRecord {
   readonly incarnation: string;
   readonly segmentId: string;
+  readonly shard: number;
   readonly generation: number;
   readonly entries: number;
   readonly spanCount: number;
@@ -130,34 +167,47 @@ export interface SealedRecord {
   readonly lastSeconds: number;
   /** The first entries of its list, at most {@link PAGE_ENTRIES}. */
   readonly firstPage: readonly string[];
+  /** Whether everything of it is read again should Redis lose any of it. */
+  readonly isOfEpoch: boolean;
 }
 
 export type SealReply =
   | { readonly kind: 'sealed'; readonly record: SealedRecord }
   | (EntryRef & LiveTimes & { readonly kind: 'live'; readonly shard: number })
-  | { readonly kind: 'gone' };
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'stale' };
 
 export function sealCommand(call: SealCall): RedisCommand {
-  const { handle, list, now, anyway } = call;
-  return evalsha(seal, [formatTraceKey(call.trace)], [handle, list, now, anyway ?? '', PAGE_ENTRIES]);
+  const { handle, list, now, anyway, epoch } = call;
+  const reason = anyway === undefined ? 0 : REASONS.indexOf(anyway) + 1;
+  return evalsha(
+    seal,
+    [formatTraceKey(call.trace)],
+    [handle, list, now, reason, PAGE_ENTRIES, epochField(epoch), epoch.epoch ?? ''],
+  );
 }
 
 export function parseSealReply(reply: RedisReply): SealReply {
-  const [status, ...rest] = reply as readonly Buffer[];
-  if (String(status) === 'GONE') return { kind: 'gone' };
-  if (String(status) === 'LIVE') {
-    const [handle, list, shard, due, held] = rest.map(String) as [string, string, string, string, string];
-    return { kind: 'live', handle, list: Number(list), shard: Number(shard), due, held };
+  if (Buffer.isBuffer(reply)) return { kind: String(reply) === 'STALE' ? 'stale' : 'gone' };
+  const parts = reply as readonly Buffer[];
+  if (parts.length === 2) {
+    const { list, shard, due, held } = unpackRecord(parts[1] as Buffer);
+    return { kind: 'live', handle: String(parts[0]), list, shard, due, held };
   }
-  const [incarnation, packed, ...page] = rest;
-  return { kind: 'sealed', record: unpackSealed(String(incarnation), packed as Buffer, page.map(String)) };
+  const [incarnation, epoch, packed, ...page] = parts;
+  const record = unpackSealed(String(incarnation), packed as Buffer, page.map(String));
+  return { kind: 'sealed', record: { ...record, isOfEpoch: String(epoch) !== '' } };
 }
 
-/** In the order of REASON in trace.lua, from 1. */
+/** By number as in sealRecord of trace.lua, from 1. */
 const REASONS: readonly SealReason[] = ['root-idle', 'idle', 'max-age', 'max-bytes', 'drain'];
 
-/** SEALED of trace.lua: reason, name, rootSeen, shard (3), generation (4), entries (4), spans (4), bytes (6), first, last. */
-function unpackSealed(incarnation: string, packed: Buffer, firstPage: readonly string[]): SealedRecord {
+/** As sealRecord of trace.lua packs it: reason, name, rootSeen, shard (3), generation (4), entries (4), spans (4), bytes (6), first, last. */
+export function unpackSealed(
+  incarnation: string,
+  packed: Buffer,
+  firstPage: readonly string[],
+): Omit<SealedRecord, 'isOfEpoch'> {
   const reason = REASONS[packed.readUInt8(0) - 1];
   if (reason === undefined) throw new StoreRefusedError(`unknown seal reason ${packed.readUInt8(0)}`, false);
   const firstSeconds = packed.readDoubleLE(39);
@@ -166,6 +216,7 @@ function unpackSealed(incarnation: string, packed: Buffer, firstPage: readonly s
     segmentId: packed.toString('latin1', 1, 17),
     reason,
     rootSeen: packed.readUInt8(17) === 1,
+    shard: packed.readUIntLE(18, 3),
     generation: packed.readUInt32LE(21),
     entries: packed.readUInt32LE(25),
     spanCount: packed.readUInt32LE(29),
@@ -176,6 +227,37 @@ function unpackSealed(incarnation: string, packed: Buffer, firstPage: readonly s
   };
 }
 
+/** What the record of a live segment says of the generation that it holds. */
+export interface LiveRecord extends LiveTimes {
+  readonly segmentId: string;
+  readonly shard: number;
+  readonly list: number;
+  readonly entries: number;
+  /** 0: it holds nothing, and waits for the spans of its next generation. */
+  readonly spanCount: number;
+}
+
+/** Bytes of a record, and of a sealed one. */
+export const RECORD_BYTES = 63;
+export const SEALED_BYTES = 51;
+
+/**
+ * RECORD of trace.lua: flags, name, rank, shard (3), list (4), generation (4), entries (4), spans (4), bytes (6), first, last,
+ * due, held.
+ */
+export function unpackRecord(packed: Buffer): LiveRecord {
+  const firstSeconds = packed.readDoubleLE(43);
+  return {
+    segmentId: packed.toString('latin1', 1, 17),
+    shard: packed.readUIntLE(18, 3),
+    list: packed.readUInt32LE(21),
+    entries: packed.readUInt32LE(29),
+    spanCount: packed.readUInt32LE(33),
+    due: String(firstSeconds + packed.readUInt32LE(55) / 1000),
+    held: String(packed.readUInt32LE(59)),
+  };
+}
+
 /** Names a sealed generation for good: lists are numbered anew only in another incarnation of the trace. */
 export interface SealedRef extends EntryRef {
   readonly trace: TraceRef;
@@ -183,8 +265,8 @@ export interface SealedRef extends EntryRef {
   readonly entries: number;
 }
 
-/** Fields of a trace from which on it is not left to expire: Redis takes some 3 ms to free as many at once. */
-const LARGE_FIELDS = 8_192;
+/** Fields of a trace from which on it is not left to expire: Redis takes more than a millisecond to free as many at once. */
+const LARGE_FIELDS = 4_096;
 /** How long after its dedupe window a large trace expires all the same, should nobody claim meanwhile. */
 const FORGET_GRACE_SECONDS = 10;
 
@@ -225,6 +307,11 @@ function entryFields(handle: string, list: number, from: number, to: number): st
 export function stillSealedCommand({ trace, handle, list }: SealedRef): RedisCommand {
   const key = formatTraceKey(trace);
   return { key, name: 'hmget', args: [key, `#${handle}.${list}`, 'i'] };
+}
+
+/** Lets the trace live for `ttlSeconds` at least. Answers 1, or 0 when the generation has been completed. */
+export function keepCommand({ trace, handle, list, incarnation }: SealedRef, ttlSeconds: number): RedisCommand {
+  return evalsha(keep, [formatTraceKey(trace)], [handle, list, incarnation, ttlSeconds]);
 }
 
 export function confirmCommand(trace: TraceRef, sealed: readonly (EntryRef & { shard: number })[]): RedisCommand {

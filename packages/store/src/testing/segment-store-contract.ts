@@ -3,6 +3,7 @@ import { expect, it, vi } from 'vitest';
 import {
   type ClaimQuery,
   MAX_SUBSEGMENTS_PER_ADDITION,
+  type ParkedQuery,
   type SealedGeneration,
   type SegmentPolicy,
   type SegmentStore,
@@ -47,7 +48,8 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
 
   it('hands out what it was given, with the facts about it', async () => {
     const { store, trace, add, claim } = await begin();
-    const spans = [aSpan('a1', 'a1', { offset: 7n }), aSpan('a2', 'a1', { offset: 9n, payload: 'x'.repeat(5_000) })];
+    const long = aSpan('a2', 'a1', { offset: 9n, payload: 'x'.repeat(5_000), places: [200, 4_000] });
+    const spans = [aSpan('a1', 'a1', { offset: 7n }), long];
     expect(await add([subsegment('a1', spans, true)])).toEqual({ added: 2, replayed: 0 });
     await add([subsegment('a1', [aSpan('a3', 'a1', { offset: 10n })])], T0 + 3);
 
@@ -328,6 +330,248 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
     expect(await claim(T0 + 10)).toEqual([]);
   });
 
+  it('lets no project wait behind another one that has far more to give', async () => {
+    const { store } = await begin();
+    const additionsOf = (projectId: string, count: number): TraceAddition[] =>
+      Array.from({ length: count }, () => ({
+        ...aTrace(),
+        projectId,
+        subsegments: [subsegment('a', [aSpan('a', 'a')], true)],
+      }));
+    // A project that no lane of the queue is shared with, and one that came first, with much.
+    const [much, little] = ['4505281256947712', '7'];
+    for (let at = 0; at < 2_000; at += 500) await store.add(additionsOf(much, 500), POLICY, { now: T0 });
+    await store.add(additionsOf(little, 3), POLICY, { now: T0 + 5 });
+    const query = { limit: 50, shards: [0] };
+    const first = await claimAll(store, T0 + 20, query);
+    expect(first).toHaveLength(50);
+    expect(first.filter(({ projectId }) => projectId === little)).toHaveLength(3);
+    let rest = 0;
+    for (let found = 1; found > 0; rest += found) found = (await claimAll(store, T0 + 20)).length;
+    expect(rest).toBe(2_003 - 50);
+  });
+
+  it('gives projects their turns, however few generations it may return at once', async () => {
+    const { store } = await begin();
+    const additionsOf = (projectId: string): TraceAddition[] =>
+      Array.from({ length: 30 }, () => ({
+        ...aTrace(),
+        projectId,
+        subsegments: [subsegment('a', [aSpan('a', 'a')], true)],
+      }));
+    await store.add(additionsOf('4505281256947712'), POLICY, { now: T0 });
+    await store.add(additionsOf('7'), POLICY, { now: T0 + 5 });
+    const projects: string[] = [];
+    for (let i = 0; i < 60; i++)
+      projects.push(...(await claimAll(store, T0 + 20, { limit: 1 })).map(({ projectId }) => projectId));
+    expect(projects).toHaveLength(60);
+    // A store may draw lots: that all of 30 turns go to the same of two projects is one chance in 500 million.
+    expect(new Set(projects.slice(0, 30)).size).toBe(2);
+  });
+
+  it('sets a generation aside until it is put back, and hands it out then as it was', async () => {
+    const { store, trace, add, claim } = await begin({ leaseSeconds: 0.2, dedupeWindowSeconds: 0 });
+    await add([subsegment('a', [aSpan('a', 'a', { offset: 1n }), aSpan('b', 'a', { offset: 2n })], true)]);
+    const [first] = (await claim(T0 + 10)) as [SealedGeneration];
+    const before = await spansOf(store, first);
+    await store.park([{ generation: first, reason: 'the broker refuses it' }]);
+    // What comes later goes its own way, and takes nothing with it.
+    expect(await add([subsegment('b', [aSpan('c', 'b', { offset: 3n })])], T0 + 11)).toEqual({ added: 1, replayed: 0 });
+    const [second, ...others] = await claim(T0 + 1_000_000, { drain: true });
+    expect(others).toEqual([]);
+    expect(second).toMatchObject({ segmentId: id('a'), generation: 2, spanCount: 1 });
+    await store.complete([second as SealedGeneration]);
+    await store.release([first]);
+    expect(await claim(T0 + 1_000_000, { drain: true })).toEqual([]);
+
+    const parked = await store.listParked({ limit: 10 });
+    expect(parked).toEqual([
+      {
+        ...trace,
+        segmentId: id('a'),
+        generation: 1,
+        shard: 0,
+        spanCount: 2,
+        payloadBytes: 2,
+        reason: 'the broker refuses it',
+        parkedSeconds: expect.any(Number),
+        ref: expect.anything(),
+      },
+    ]);
+    expect(parked[0]?.parkedSeconds).toBeGreaterThan(1_700_000_000);
+    // At once, even when message time is far behind.
+    await store.retryParked(parked);
+    await store.retryParked(parked);
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+    const again = await claim(0);
+    expect(again.map(({ claim: _, ...facts }) => facts)).toEqual([first].map(({ claim: _, ...facts }) => facts));
+    expect(sorted(await spansOf(store, again[0]))).toEqual(sorted(before));
+    await store.complete(again);
+    expect(await claim(T0 + 1_000_000, { drain: true })).toEqual([]);
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+  });
+
+  it('parks nothing whose lease has passed to somebody else', async () => {
+    const { store, add, claim } = await begin({ leaseSeconds: 0.2 });
+    await add([subsegment('a', [aSpan('a', 'a')], true)]);
+    const [late] = (await claim(T0 + 10)) as [SealedGeneration];
+    const taken = await vi.waitFor(async () => {
+      const generations = await claim(T0 + 10);
+      expect(generations).toHaveLength(1);
+      return generations;
+    });
+    await store.park([{ generation: late, reason: 'late' }]);
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+    await store.complete(taken);
+    // Nor what is completed.
+    await store.park([...taken, late].map((generation) => ({ generation, reason: 'late' })));
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+    expect(await claim(T0 + 1_000_000)).toEqual([]);
+  });
+
+  it('forgets what is parked when somebody who had it before completes it', async () => {
+    const { store, add, claim } = await begin({ leaseSeconds: 0.2, dedupeWindowSeconds: 0 });
+    await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)]);
+    const late = await claim(T0 + 10);
+    const [taken] = await vi.waitFor(async () => {
+      const generations = await claim(T0 + 10);
+      expect(generations).toHaveLength(1);
+      return generations;
+    });
+    await store.park([{ generation: taken as SealedGeneration, reason: 'refused' }]);
+    const parked = await store.listParked({ limit: 10 });
+    expect(parked).toHaveLength(1);
+    await store.complete(late);
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+    await store.retryParked(parked);
+    expect(await claim(T0 + 1_000_000)).toEqual([]);
+    expect(await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)])).toEqual({ added: 1, replayed: 0 });
+  });
+
+  it('lists what is parked by shard, no more than asked for, with a reason of bounded length', async () => {
+    const { store } = await begin();
+    const additions = Array.from({ length: 9 }, (_, i) => ({
+      ...aTrace(),
+      subsegments: [subsegment('a', [aSpan('a', 'a', { partition: i % 3 })], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    const generations = await claimAll(store, T0 + 10);
+    const reason = '"\\\u0000\ud83d\ude00'.repeat(300);
+    await store.park(generations.map((generation) => ({ generation, reason })));
+    expect(await store.listParked({ limit: 4 })).toHaveLength(4);
+    const all = await store.listParked({ limit: 100 });
+    expect(new Set(all.map(({ traceId }) => traceId))).toEqual(new Set(additions.map(({ traceId }) => traceId)));
+    for (const parked of all) expect(parked.reason).toBe(reason.slice(0, 500));
+    const some = await store.listParked({ limit: 100, shards: [1, 7] });
+    expect(some.map(({ shard }) => shard)).toEqual([1, 1, 1]);
+    await store.retryParked(some);
+    expect((await claimAll(store, T0)).map(({ shard }) => shard)).toEqual([1, 1, 1]);
+    expect(await store.listParked({ limit: 100 })).toHaveLength(6);
+  });
+
+  it('sets aside at the third try what is to be tried that often, however often it hears of one try', async () => {
+    const { store, add, claim } = await begin({ leaseSeconds: 0.2, dedupeWindowSeconds: 0 });
+    await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)]);
+    const park = (generation: SealedGeneration | undefined) =>
+      store.park([{ generation: generation as SealedGeneration, reason: 'refused' }], { tries: 3 });
+    for (let round = 0; round < 2; round++) {
+      for (let attempt = 1; attempt <= 3; attempt++) {
+        const [generation, ...others] = await vi.waitFor(async () => {
+          const generations = await claim(T0 + 10);
+          expect(generations).toHaveLength(1);
+          return generations;
+        });
+        expect(others).toEqual([]);
+        expect(await park(generation)).toEqual([attempt === 3]);
+        expect(await park(generation)).toEqual([attempt === 3]);
+      }
+      const parked = await store.listParked({ limit: 10 });
+      expect(parked).toMatchObject([{ reason: 'refused' }]);
+      // Put back, it has all tries again.
+      await store.retryParked(parked);
+    }
+    // What is produced in the end has no past.
+    const [generation] = await claim(T0 + 10);
+    expect(await park(generation)).toEqual([false]);
+    await store.complete([generation as SealedGeneration]);
+    expect(await park(generation)).toEqual([false]);
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+  });
+
+  it('shows what is parked, and leaves it where it is', async () => {
+    const { store, add, claim } = await begin();
+    const spans = [aSpan('a', 'a', { offset: 1n }), aSpan('b', 'a', { offset: 2n, payload: 'y'.repeat(5_000) })];
+    await add([subsegment('a', spans, true)]);
+    const [generation] = (await claim(T0 + 10)) as [SealedGeneration];
+    await store.park([{ generation, reason: 'refused' }]);
+    const parked = await store.listParked({ limit: 10 });
+    for (let i = 0; i < 2; i++) {
+      const [contents] = await store.readParked(parked);
+      expect(sorted(contents?.spans ?? [])).toEqual(sorted(spans));
+      expect(contents?.unreadable).toEqual([]);
+    }
+    let kept = 0;
+    for await (const count of store.keepParked()) kept += count;
+    expect(kept).toBe(1);
+    expect(await store.listParked({ limit: 10 })).toEqual(parked);
+    await store.retryParked(parked);
+    await store.complete(await claim(T0 + 10));
+    expect(await store.readParked(parked)).toEqual([undefined]);
+  });
+
+  it('deletes what is parked for good, and nothing else of its trace', async () => {
+    const { store, add, claim } = await begin({ dedupeWindowSeconds: 0 });
+    await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)]);
+    const [first] = (await claim(T0 + 10)) as [SealedGeneration];
+    await store.park([{ generation: first, reason: 'refused' }]);
+    await add([subsegment('b', [aSpan('b', 'a', { offset: 2n })])], T0 + 11);
+    const parked = await store.listParked({ limit: 10 });
+    expect(await store.deleteParked(parked)).toEqual(parked);
+    expect(await store.deleteParked(parked)).toEqual([]);
+    await store.retryParked(parked);
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+    expect(await store.readParked(parked)).toEqual([undefined]);
+    const [second, ...others] = await claim(T0 + 1_000_000, { drain: true });
+    expect(others).toEqual([]);
+    expect((await spansOf(store, second)).map(({ spanId }) => spanId)).toEqual([id('b')]);
+    // While something of the trace waits it is known, so that what was deleted does not come back with a replay.
+    expect(await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)])).toEqual({ added: 0, replayed: 1 });
+    await store.complete([second as SealedGeneration]);
+    expect(await add([subsegment('a', [aSpan('a', 'a', { offset: 1n })], true)])).toEqual({ added: 1, replayed: 0 });
+  });
+
+  it('deletes nothing that was put back meanwhile', async () => {
+    const { store, add, claim } = await begin();
+    await add([subsegment('a', [aSpan('a', 'a')], true)]);
+    const [generation] = (await claim(T0 + 10)) as [SealedGeneration];
+    await store.park([{ generation, reason: 'refused' }]);
+    const parked = await store.listParked({ limit: 10 });
+    await store.retryParked(parked);
+    expect(await store.deleteParked(parked)).toEqual([]);
+    const again = await claim(T0 + 10);
+    expect(await store.deleteParked(parked)).toEqual([]);
+    expect(await spansOf(store, again[0])).toHaveLength(1);
+  });
+
+  it('finds what is parked of one project, and of one trace', async () => {
+    const { store } = await begin();
+    const additions = ['1', '1', '2'].map((projectId) => ({
+      ...aTrace(),
+      projectId,
+      subsegments: [subsegment('a', [aSpan('a', 'a')], true)],
+    }));
+    await store.add(additions, POLICY, { now: T0 });
+    const generations = await claimAll(store, T0 + 10);
+    await store.park(generations.map((generation) => ({ generation, reason: 'refused' })));
+    const tracesOf = async (query: Omit<ParkedQuery, 'limit'>) =>
+      (await store.listParked({ ...query, limit: 10 })).map(({ traceId }) => traceId).sort();
+    const [one, another, third] = additions.map(({ traceId }) => traceId) as [string, string, string];
+    expect(await tracesOf({ projectId: '1' })).toEqual([one, another].sort());
+    expect(await tracesOf({ traceId: third })).toEqual([third]);
+    expect(await tracesOf({ projectId: '2', traceId: one })).toEqual([]);
+    expect(await store.listParked({ projectId: '1', limit: 1 })).toHaveLength(1);
+  });
+
   it('forgets what was completed, however often it is told', async () => {
     const { store, add, claim } = await begin();
     await add([subsegment('a', [aSpan('a', 'a')], true)]);
@@ -519,7 +763,7 @@ function hex(number: number): string {
 function aSpan(
   spanId: string,
   parentId: string,
-  more: { offset?: bigint; partition?: number; source?: string; payload?: string } = {},
+  more: Partial<Omit<StoredSpan, 'spanId' | 'parentId' | 'payload'>> & { payload?: string } = {},
 ): StoredSpan {
   const { payload = 'p', partition = 0, ...rest } = more;
   return { spanId: id(spanId), parentId: id(parentId), partition, payload: Buffer.from(payload), ...rest };

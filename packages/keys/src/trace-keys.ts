@@ -1,5 +1,5 @@
-import { MalformedKeyError, SpanbufError } from './errors.ts';
-import { checkId, checkShard } from './ids.ts';
+import { checkId } from './ids.ts';
+import { type Fail, parseKey } from './parse-key.ts';
 
 /** A trace of one project. Everything spanbuf keeps about it, payloads apart, is in one Redis Cluster slot. */
 export interface TraceRef {
@@ -18,20 +18,9 @@ export interface PayloadRef extends SpanRef {
   readonly writeId?: string;
 }
 
-/** One shard's queue; the slice is the optional prefix of a deployment. Both are integers from 0. */
-export interface QueueRef {
-  readonly shard: number;
-  readonly sliceId?: number;
-}
-
-/** The sorted sets of a queue. They share a hash tag, so that one script may move an entry between them. */
-export type QueuePart = 'due' | 'in-flight' | 'held' | 'forgotten';
-
 const SEGMENT_PREFIX = 'span-buf:s:';
 const MEMBER_KEYS_PREFIX = 'span-buf:mk:';
 const TRACE_PREFIX = 'span-buf:ssr:';
-const QUEUE_PREFIX = 'span-buf:q:';
-const SHARDS_KEY = 'span-buf:shards';
 
 /**
  * `span-buf:s:{<project>:<trace>}:<span>`: a segment, and in the colocated layout the hash that holds payloads.
@@ -46,7 +35,7 @@ export function formatSegmentKey(ref: SpanRef): string {
  * @throws {@link MalformedKeyError} for anything else, a payload key included.
  */
 export function parseSegmentKey(key: string | Uint8Array): SpanRef {
-  return parseWith('segment key', key, SEGMENT_PREFIX, (rest, fail) => {
+  return parseKey('segment key', key, SEGMENT_PREFIX, (rest, fail) => {
     const parts = rest.split(':');
     if (parts.length === 4 && !rest.includes('{') && !rest.includes('}')) {
       const [partition, projectId, traceId, spanId] = parts as [string, string, string, string];
@@ -75,7 +64,7 @@ export function formatPayloadKey(ref: PayloadRef): string {
 
 /** Inverse of {@link formatPayloadKey}. @throws {@link MalformedKeyError} for anything else, a segment key included. */
 export function parsePayloadKey(key: string | Uint8Array): PayloadRef {
-  return parseWith('payload key', key, SEGMENT_PREFIX, (rest, fail) => {
+  return parseKey('payload key', key, SEGMENT_PREFIX, (rest, fail) => {
     if (!rest.startsWith('{')) return fail('its prefix is not followed by a hash tag');
     const { tag, tail } = splitTag(rest, fail);
     if (tag.length === 2) return fail('its hash tag names no span, so it is a segment key');
@@ -100,7 +89,7 @@ export function formatMemberKeysKey(ref: SpanRef): string {
 
 /** Inverse of {@link formatMemberKeysKey}. @throws {@link MalformedKeyError} for anything else. */
 export function parseMemberKeysKey(key: string | Uint8Array): SpanRef {
-  return parseWith('member-keys key', key, MEMBER_KEYS_PREFIX, (rest, fail) => {
+  return parseKey('member-keys key', key, MEMBER_KEYS_PREFIX, (rest, fail) => {
     const { tag, tail } = splitTag(rest, fail);
     if (tag.length !== 2) return fail('its hash tag is not {<project>:<trace>}');
     if (tail.length !== 1) return fail('the hash tag is not followed by :<span> alone');
@@ -119,74 +108,12 @@ export function formatTraceKey(ref: TraceRef): string {
 
 /** Inverse of {@link formatTraceKey}. @throws {@link MalformedKeyError} for anything else. */
 export function parseTraceKey(key: string | Uint8Array): TraceRef {
-  return parseWith('trace key', key, TRACE_PREFIX, (rest, fail) => {
+  return parseKey('trace key', key, TRACE_PREFIX, (rest, fail) => {
     const { tag, tail } = splitTag(rest, fail);
     if (tag.length !== 2) return fail('its hash tag is not {<project>:<trace>}');
     if (tail.length !== 0) return fail('something follows the hash tag');
     return { projectId: checkId('projectId', tag[0]), traceId: checkId('traceId', tag[1]) };
   });
-}
-
-/**
- * `span-buf:q:{[<slice>-]<shard>}`: the sorted set of due segments of one shard; `:in-flight`, `:held` and
- * `:forgotten` are appended for the other sets of the queue.
- * @throws {@link InvalidIdError} when the shard or the slice is not an integer from 0 to 16,777,215.
- */
-export function formatQueueKey(ref: QueueRef & { readonly part?: QueuePart }): string {
-  const shard = checkShard('shard', ref.shard);
-  const slice = ref.sliceId === undefined ? '' : `${checkShard('sliceId', ref.sliceId)}-`;
-  const suffix = ref.part === undefined || ref.part === 'due' ? '' : `:${ref.part}`;
-  return `${QUEUE_PREFIX}{${slice}${shard}}${suffix}`;
-}
-
-// Without leading zeros: {01} is another key than {1}, and would be written back as {1}.
-const QUEUE_REST =
-  /^\{(?:(?<sliceId>0|[1-9]\d{0,7})-)?(?<shard>0|[1-9]\d{0,7})\}(?::(?<part>in-flight|held|forgotten))?$/;
-
-/** Inverse of {@link formatQueueKey}. @throws {@link MalformedKeyError} for anything else. */
-export function parseQueueKey(key: string | Uint8Array): QueueRef & { readonly part: QueuePart } {
-  return parseWith('queue key', key, QUEUE_PREFIX, (rest, fail) => {
-    const groups = QUEUE_REST.exec(rest)?.groups;
-    if (groups === undefined) return fail('it does not end in {[<slice>-]<shard>}, :in-flight, :held or :forgotten');
-    const shard = checkShard('shard', Number(groups['shard']));
-    const part = (groups['part'] ?? 'due') as QueuePart;
-    const { sliceId } = groups;
-    return sliceId === undefined ? { shard, part } : { shard, sliceId: checkShard('sliceId', Number(sliceId)), part };
-  });
-}
-
-/** `span-buf:shards[:<slice>]`: which shards have a queue, so that flushers find them without configuration. */
-export function formatShardsKey(ref: { readonly sliceId?: number } = {}): string {
-  return ref.sliceId === undefined ? SHARDS_KEY : `${SHARDS_KEY}:${checkShard('sliceId', ref.sliceId)}`;
-}
-
-type Fail = (problem: string) => never;
-
-function parseWith<T>(
-  kind: string,
-  key: string | Uint8Array,
-  prefix: string,
-  parse: (rest: string, fail: Fail) => T,
-): T {
-  // Latin-1 maps every byte to one character, so bytes that are not ASCII stay visible as a wrong id.
-  const text = typeof key === 'string' ? key : latin1(key);
-  const fail: Fail = (problem) => {
-    throw new MalformedKeyError(kind, text, problem);
-  };
-  if (typeof text !== 'string') return fail('a key is a string or bytes');
-  if (!text.startsWith(prefix)) return fail(`it does not start with ${prefix}`);
-  try {
-    return parse(text.slice(prefix.length), fail);
-  } catch (error) {
-    if (error instanceof MalformedKeyError || !(error instanceof SpanbufError)) throw error;
-    throw new MalformedKeyError(kind, text, error.message, { cause: error });
-  }
-}
-
-function latin1(bytes: Uint8Array): string {
-  return bytes instanceof Uint8Array
-    ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
-    : bytes;
 }
 
 function traceTag(ref: TraceRef): string {

@@ -1,0 +1,196 @@
+import { formatTraceKey, type TraceRef } from '@spanbuf/keys';
+import { entryOf, pagesOf } from '../redis/grouping.ts';
+import { type Member, parseMember } from '../redis/members.ts';
+import type { QueueTimes } from '../redis/queue-scripts.ts';
+import type { RedisReply, RedisRunner } from '../redis/redis-runner.ts';
+import { type EntryRef, RECORD_BYTES, SEALED_BYTES, unpackRecord, unpackSealed } from '../redis/trace-scripts.ts';
+
+/** Spans that a trace holds: a live segment, or a sealed generation. */
+export interface HeldGeneration extends EntryRef {
+  readonly segmentId: string;
+  readonly shard: number;
+  readonly spanCount: number;
+  /** The record as it is stored: another one after any change. */
+  readonly packed: string;
+  /** When it is to be taken. */
+  readonly times: QueueTimes;
+  readonly members: readonly Member[];
+  /** Entries of its lists that the trace does not have. */
+  readonly missingEntryCount: number;
+}
+
+/** What a trace is made of, apart from its redirects. */
+export interface TraceSnapshot {
+  readonly trace: TraceRef;
+  /** `undefined`: it was made by somebody who does not count epochs. */
+  readonly epoch: number | undefined;
+  readonly generations: readonly HeldGeneration[];
+  /**
+   * Whether everything that has been held since the reading began is in `generations`. A trace of many fields is read in pages,
+   * and one that changes all the while may show one half before a change and the other one after it. Never where something
+   * is unreadable.
+   */
+  readonly isWhole: boolean;
+  /** Fields that this version cannot read. */
+  readonly unreadable: readonly string[];
+}
+
+/** Fields that are read by one command: some 2 ms of Redis. */
+const MOST_FIELDS_AT_ONCE = 4_096;
+const FIELDS_PAGE = 512;
+const SNAPSHOT_ATTEMPTS = 3;
+/** Of one list; more than any real one has. */
+const MOST_ENTRIES = 2 ** 24;
+/** What is sealed is taken at once, by whichever clock. */
+const AT_ONCE = { due: '-inf', held: '0' };
+
+/** Of whichever slice. */
+const EPOCH = /^e\d*$/;
+const SPAN_ID = /^[0-9a-f]{16}$/;
+const LIST_ENTRY = /^([0-9a-f]{16}\.\d+)\.(\d+)$/;
+const SEALED = /^#([0-9a-f]{16})\.(\d+)$/;
+const MEMBER = /^[cdb][0-9a-f]{16}\.[0-9A-Za-z_-]{1,32}$/;
+const LINK = /^>([0-9a-f]{16}\.\d+)\.(\d+)$/;
+const SPAN_ID_BYTES = 16;
+
+/** Fields that matter: records of segments, sealed generations, entries of lists. */
+interface TraceFields {
+  readonly records: Map<string, Buffer>;
+  readonly lists: Map<string, Map<number, string>>;
+  readonly unreadable: string[];
+  epoch: number | undefined;
+}
+
+/** Reads traces. One that is not there holds nothing. */
+export async function readTraces(runner: RedisRunner, traces: readonly TraceRef[]): Promise<TraceSnapshot[]> {
+  const keys = traces.map(formatTraceKey);
+  const sizes = await runner.run(keys.map((key) => ({ key, name: 'hlen', args: [key] })));
+  const isSmall = (at: number): boolean => (sizes[at] as number) <= MOST_FIELDS_AT_ONCE;
+  const small = [...keys.keys()].filter(isSmall);
+  const replies = await runner.run(
+    small.map((at) => ({ key: keys[at] as string, name: 'hgetall', args: [keys[at] as string] })),
+  );
+  const bySmall = new Map(small.map((at, i) => [at, fieldsOf(Object.entries(replies[i] as unknown as Hash))]));
+  const snapshots: TraceSnapshot[] = [];
+  for (const [at, trace] of traces.entries()) {
+    const fields = bySmall.get(at);
+    if (fields) snapshots.push(snapshotOf(trace, fields, true));
+    else snapshots.push(await readLarge(runner, trace));
+  }
+  return snapshots;
+}
+
+/** As ioredis makes it of the map that RESP3 answers. */
+type Hash = Record<string, Buffer>;
+
+async function readLarge(runner: RedisRunner, trace: TraceRef): Promise<TraceSnapshot> {
+  const key = formatTraceKey(trace);
+  let fields: TraceFields = fieldsOf([]);
+  for (let attempt = 0; attempt < SNAPSHOT_ATTEMPTS; attempt++) {
+    const [sizeBefore] = await runner.run([{ key, name: 'hlen', args: [key] }]);
+    fields = fieldsOf([]);
+    let cursor = '0';
+    do {
+      const args = [key, cursor, 'COUNT', FIELDS_PAGE];
+      const [reply] = await runner.run([{ key, name: 'hscan', args }]);
+      const [next, flat] = reply as readonly [Buffer, readonly Buffer[]];
+      note(
+        fields,
+        pagesOf(flat, 2).map(([field, value]) => [String(field), value as Buffer]),
+      );
+      cursor = String(next);
+    } while (cursor !== '0');
+    // Whatever adds spans or unites segments changes a record that was there, or adds fields.
+    const names = [...fields.records.keys()];
+    const again = await runner.run(
+      pagesOf(names, FIELDS_PAGE).map((page) => ({ key, name: 'hmget', args: [key, ...page] })),
+    );
+    const values = again.flatMap((page) => page as readonly RedisReply[]) as (Buffer | null)[];
+    const [sizeAfter] = await runner.run([{ key, name: 'hlen', args: [key] }]);
+    const isSame = names.every((name, i) => values[i]?.equals(fields.records.get(name) as Buffer) === true);
+    if (isSame && (sizeAfter as number) <= (sizeBefore as number)) return snapshotOf(trace, fields, true);
+  }
+  return snapshotOf(trace, fields, false);
+}
+
+function snapshotOf(trace: TraceRef, fields: TraceFields, isStable: boolean): TraceSnapshot {
+  const { unreadable, epoch } = fields;
+  return {
+    trace,
+    epoch,
+    generations: generationsOf(trace, fields),
+    isWhole: isStable && unreadable.length === 0,
+    unreadable,
+  };
+}
+
+function fieldsOf(pairs: readonly (readonly [string, Buffer])[]): TraceFields {
+  const fields: TraceFields = { records: new Map(), lists: new Map(), unreadable: [], epoch: undefined };
+  note(fields, pairs);
+  return fields;
+}
+
+function note(fields: TraceFields, pairs: readonly (readonly [string, Buffer])[]): void {
+  const { records, lists, unreadable } = fields;
+  for (const [field, value] of pairs) {
+    if (EPOCH.test(field)) fields.epoch = Math.max(fields.epoch ?? 0, Number(value));
+    const isSealed = SEALED.test(field);
+    if (isSealed || (SPAN_ID.test(field) && value.length !== SPAN_ID_BYTES)) {
+      if (value.length === (isSealed ? SEALED_BYTES : RECORD_BYTES)) records.set(field, value);
+      else unreadable.push(field);
+      continue;
+    }
+    const [, list, at] = LIST_ENTRY.exec(field) ?? [];
+    if (list === undefined) continue;
+    const entry = String(value);
+    if (MEMBER.test(entry) || LINK.test(entry))
+      entryOf(lists, list, () => new Map<number, string>()).set(Number(at), entry);
+    else unreadable.push(field);
+  }
+}
+
+function generationsOf(trace: TraceRef, { records, lists }: TraceFields): HeldGeneration[] {
+  const generations: HeldGeneration[] = [];
+  for (const [field, value] of records) {
+    const [, sealedHandle, sealedList] = SEALED.exec(field) ?? [];
+    const packed = value.toString('latin1');
+    if (sealedHandle !== undefined) {
+      const { segmentId, shard, spanCount, entries } = unpackSealed('', value, []);
+      const ref = { handle: sealedHandle, list: Number(sealedList) };
+      const contents = membersOf(trace, lists, { ...ref, entries });
+      generations.push({ ...ref, segmentId, shard, spanCount, packed, times: AT_ONCE, ...contents });
+      continue;
+    }
+    const { segmentId, shard, spanCount, list, entries, due, held } = unpackRecord(value);
+    if (spanCount === 0) continue;
+    const ref = { handle: field, list };
+    const contents = membersOf(trace, lists, { ...ref, entries });
+    generations.push({ ...ref, segmentId, shard, spanCount, packed, times: { due, held }, ...contents });
+  }
+  return generations;
+}
+
+/** Follows the links of a list. */
+function membersOf(
+  trace: TraceRef,
+  lists: TraceFields['lists'],
+  own: EntryRef & { readonly entries: number },
+): { members: Member[]; missingEntryCount: number } {
+  const members: Member[] = [];
+  let missingEntryCount = 0;
+  const followed = new Set<string>();
+  const open = [{ name: `${own.handle}.${own.list}`, entries: own.entries }];
+  for (let list = open.pop(); list !== undefined; list = open.pop()) {
+    if (followed.has(list.name)) continue;
+    followed.add(list.name);
+    const entries = lists.get(list.name) ?? new Map<number, string>();
+    for (let at = 0; at < Math.min(list.entries, MOST_ENTRIES); at++) {
+      const entry = entries.get(at);
+      const [, name, linked] = LINK.exec(entry ?? '') ?? [];
+      if (entry === undefined) missingEntryCount++;
+      else if (name !== undefined) open.push({ name, entries: Number(linked) });
+      else members.push(parseMember(trace, entry));
+    }
+  }
+  return { members, missingEntryCount };
+}
