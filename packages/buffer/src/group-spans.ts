@@ -6,6 +6,7 @@ import {
   type Subsegment,
   type TraceAddition,
 } from '@spanbuf/store';
+import { placesOf } from './ingest-span.ts';
 import { effectiveParent, type Span } from './span.ts';
 
 /**
@@ -121,9 +122,12 @@ function smallestOfCircle(start: string, parents: ReadonlyMap<string, string>): 
   return smallest;
 }
 
-function storedSpan({ spanId, partition, offset, source, payload }: Span, parentId: string): StoredSpan {
+function storedSpan(received: Span, parentId: string): StoredSpan {
+  const { spanId, partition, offset, source, payload } = received;
   const span: { -readonly [Field in keyof StoredSpan]: StoredSpan[Field] } = { spanId, parentId, partition, payload };
   if (offset !== undefined) span.offset = offset;
   if (source !== undefined) span.source = source;
+  const places = placesOf(received);
+  if (places !== undefined) span.places = places;
   return span;
 }

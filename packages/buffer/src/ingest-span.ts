@@ -1,7 +1,8 @@
 import { SpanbufError } from '@spanbuf/keys';
 import { z } from 'zod';
+import { PROJECT_ID, type ScannedSpan, SEGMENT_ID, SPAN_ID, scanSpan, TRACE_ID } from './scan-span.ts';
 import type { Span } from './span.ts';
-import { isTooDeep, MAX_SPAN_DEPTH } from './span-json.ts';
+import { isTooDeep, MAX_SPAN_DEPTH, type SplicePlaces } from './span-json.ts';
 
 /** Default of `maxSpanBytes`: 10 MiB. */
 export const DEFAULT_MAX_SPAN_BYTES = 10 * 1024 * 1024;
@@ -25,13 +26,6 @@ export interface SpanProblem {
   readonly path: string;
   readonly problem: string;
 }
-
-// W3C Trace Context: an id of zeros alone is invalid.
-const SPAN_ID = /^(?!0+$)[0-9a-f]{16}$/i;
-const TRACE_ID = /^(?![0-]+$)(?:[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/i;
-const PROJECT_ID = /^[0-9]{1,20}$/;
-
-const SEGMENT_ID = 'sentry.segment.id';
 
 const spanId = z.stringFormat('span id', SPAN_ID, 'must be 16 hex digits, not all zero').toLowerCase();
 const wholeNumber = z.number('must be an integer').refine(Number.isInteger, 'must be an integer');
@@ -89,13 +83,13 @@ export interface IngestLimits {
  * @param payload - The message's value. The span keeps it, without a copy.
  * @throws {@link InvalidSpanError} with all its problems when it is not UTF-8, not a JSON object of at most
  * {@link MAX_SPAN_DEPTH} levels, longer than `maxSpanBytes`, or not what {@link ingestSpanSchema} accepts.
- * @remarks Cost: about that of JSON.parse; a message that is refused costs several times as much.
+ * @remarks Cost: half of JSON.parse; more than that for a span that is out of the ordinary (see {@link scanSpan}), and
+ * several times as much for a message that is refused.
  */
 export function parseIngestSpan(payload: Uint8Array, at: SpanOrigin, limits: IngestLimits = {}): Span {
   const maxSpanBytes = limits.maxSpanBytes ?? DEFAULT_MAX_SPAN_BYTES;
   if (payload.length > maxSpanBytes) throw refusal(`is ${payload.length} bytes long, more than ${maxSpanBytes}`);
-  const value = readPayload(payload);
-  return readQuickly(value, payload, at) ?? readBySchema(value, payload, at);
+  return new IngestedSpan(scanSpan(payload) ?? readBySchema(readPayload(payload)), payload, at);
 }
 
 // A byte order mark is kept so that JSON.parse refuses it: it could not be part of an array of spans.
@@ -119,99 +113,67 @@ function readPayload(payload: Uint8Array): unknown {
   }
 }
 
-/**
- * The span that {@link ingestSpanSchema} finds in `value`, at a tenth of the cost; undefined when the schema accepts no
- * span, or may not.
- */
-export function readQuickly(value: unknown, payload: Uint8Array, at: SpanOrigin): Span | undefined {
-  if (!isObject(value)) return undefined;
-  const { project_id: project, trace_id: traceId, span_id: id, parent_span_id: parentId, is_segment: flag } = value;
-  if (typeof id !== 'string' || !SPAN_ID.test(id)) return undefined;
-  if (typeof traceId !== 'string' || !TRACE_ID.test(traceId)) return undefined;
-  if (typeof project === 'string' ? !PROJECT_ID.test(project) : !isProjectNumber(project)) return undefined;
-  if (!isAbsent(parentId) && (typeof parentId !== 'string' || !SPAN_ID.test(parentId))) return undefined;
-  if (!isAbsent(flag) && typeof flag !== 'boolean') return undefined;
-  if (!isAbsent(value.name) && typeof value.name !== 'string') return undefined;
-  if (!isWholeOrAbsent(value.organization_id) || !isWholeOrAbsent(value.retention_days)) return undefined;
-  if (!isFiniteOrAbsent(value.start_timestamp) || !isFiniteOrAbsent(value.end_timestamp)) return undefined;
-  if (!isFiniteOrAbsent(value.received)) return undefined;
-  const segmentId = readSegmentId(value.attributes);
-  if (segmentId === undefined) return undefined;
-  return new IngestedSpan(
-    {
-      projectId: String(project),
-      traceId: (traceId.length === 32 ? traceId : traceId.replaceAll('-', '')).toLowerCase(),
-      spanId: id.toLowerCase(),
-      parentSpanId: isAbsent(parentId) ? null : parentId.toLowerCase(),
-      segmentId,
-      isSegment: flag === true,
-    },
-    payload,
-    at,
-  );
-}
-
-/** Undefined when it is not as the schema has it. */
-function readSegmentId(attributes: unknown): string | null | undefined {
-  if (isAbsent(attributes)) return null;
-  if (!isObject(attributes)) return undefined;
-  const entry = attributes[SEGMENT_ID];
-  if (isAbsent(entry)) return null;
-  if (!isObject(entry)) return undefined;
-  const id = entry.value;
-  return typeof id === 'string' && SPAN_ID.test(id) ? id.toLowerCase() : undefined;
-}
-
-function readBySchema(value: unknown, payload: Uint8Array, at: SpanOrigin): Span {
+function readBySchema(value: unknown): ScannedSpan {
   const result = ingestSpanSchema.safeParse(value);
   if (!result.success) throw new InvalidSpanError(result.error.issues.map((issue) => problemOf(issue, value)));
   const { data } = result;
-  return new IngestedSpan(
-    {
-      projectId: data.project_id,
-      traceId: data.trace_id,
-      spanId: data.span_id,
-      parentSpanId: data.parent_span_id ?? null,
-      segmentId: data.attributes?.[SEGMENT_ID]?.value ?? null,
-      isSegment: data.is_segment === true,
-    },
-    payload,
-    at,
-  );
+  const organizationId = data.organization_id;
+  return {
+    projectId: data.project_id,
+    traceId: data.trace_id,
+    spanId: data.span_id,
+    parentSpanId: data.parent_span_id ?? null,
+    segmentId: data.attributes?.[SEGMENT_ID]?.value ?? null,
+    isSegment: data.is_segment === true,
+    // JSON.parse has rounded one that is larger: it may be that of another organisation now.
+    organizationId: Number.isSafeInteger(organizationId) ? String(organizationId) : undefined,
+    places: undefined,
+  };
 }
-
-type Read = Pick<Span, 'projectId' | 'traceId' | 'spanId' | 'parentSpanId' | 'segmentId'> & { isSegment: boolean };
 
 /** A span whose payload was read here, so that nobody needs to read it once more to know that it can be flushed. */
 class IngestedSpan implements Span {
-  readonly #isIngested = true;
+  /** What {@link spliceSpan} needs to know; undefined when it has to look for itself. */
+  readonly #places: SplicePlaces | undefined;
   readonly projectId: string;
   readonly traceId: string;
   readonly spanId: string;
   readonly parentSpanId: string | null;
   readonly segmentId: string | null;
   readonly isSegmentSpan: boolean;
+  declare readonly organizationId?: string;
   readonly payload: Uint8Array;
   readonly partition: number;
   declare readonly offset?: bigint;
   declare readonly source?: string;
 
-  constructor(read: Read, payload: Uint8Array, at: SpanOrigin) {
+  constructor(read: ScannedSpan, payload: Uint8Array, at: SpanOrigin) {
     this.projectId = read.projectId;
     this.traceId = read.traceId;
     this.spanId = read.spanId;
     this.parentSpanId = read.parentSpanId;
     this.segmentId = read.segmentId;
     this.isSegmentSpan = read.isSegment || read.parentSpanId === null;
+    if (read.organizationId !== undefined) this.organizationId = read.organizationId;
     this.payload = payload;
+    this.#places = read.places;
     this.partition = at.partition;
     if (at.offset !== undefined) this.offset = at.offset;
     if (at.source !== undefined) this.source = at.source;
   }
 
   static is(span: Span): boolean {
-    return #isIngested in span && span.#isIngested;
+    return #places in span;
   }
+
+  static placesOf(span: Span): SplicePlaces | undefined {
+    return #places in span ? span.#places : undefined;
+  }
+}
+
+/** Where a span of {@link parseIngestSpan} is to be changed, as far as that is known. */
+export function placesOf(span: Span): SplicePlaces | undefined {
+  return IngestedSpan.placesOf(span);
 }
 
 /**
@@ -240,18 +202,6 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isAbsent(value: unknown): value is null | undefined {
   return value === undefined || value === null;
-}
-
-function isProjectNumber(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function isWholeOrAbsent(value: unknown): boolean {
-  return value === undefined || Number.isInteger(value);
-}
-
-function isFiniteOrAbsent(value: unknown): boolean {
-  return value === undefined || Number.isFinite(value);
 }
 
 function refusal(problem: string, cause?: unknown): InvalidSpanError {

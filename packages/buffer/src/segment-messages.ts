@@ -19,7 +19,8 @@ const HEAD = '{"flush_id":"';
 const SPANS = '","spans":[';
 const TAIL = ']}';
 const TAIL_OF_PART = '],"skip_enrichment":true}';
-const COMMA = Buffer.from(',');
+const COMMA = 0x2c;
+const COMMA_BYTES = 1;
 
 /** Bytes of a message besides the spans and the commas between them. */
 const ENVELOPE_BYTES = HEAD.length + FLUSH_ID_DIGITS + SPANS.length + TAIL.length;
@@ -35,7 +36,7 @@ interface SpanJson {
  * The messages of a sealed generation: one, or several that are each at most `maxMessageBytes` long unless they hold a
  * single span that is longer. Same spans, same messages: the spans stand in an order of their own, the root first.
  * @throws {@link UnreadableSpanError} when a payload is not a JSON object.
- * @remarks Cost: one scan, one hash and one copy of the payloads.
+ * @remarks Cost: one hash and one copy of the payloads, and a scan of those whose `places` are not known.
  */
 export function segmentMessages(
   generation: SealedGeneration,
@@ -45,9 +46,9 @@ export function segmentMessages(
   const { segmentId } = generation;
   const parts: SpanJson[] = inMessageOrder(spans, segmentId).map((span) => ({
     span,
-    ...spliceSpan(span.payload, { isSegment: span.spanId === segmentId, segmentId }),
+    ...spliceSpan(span.payload, { isSegment: span.spanId === segmentId, segmentId }, span.places),
   }));
-  const bytes = parts.reduce((sum, part) => sum + part.bytes + COMMA.length, ENVELOPE_BYTES - COMMA.length);
+  const bytes = parts.reduce((sum, part) => sum + part.bytes + COMMA_BYTES, ENVELOPE_BYTES - COMMA_BYTES);
   if (bytes <= maxMessageBytes || parts.length === 1) return [buildMessage(generation, parts, 0, TAIL)];
   return cutParts(parts, maxMessageBytes).map((part, i) => buildMessage(generation, part, i, TAIL_OF_PART));
 }
@@ -56,7 +57,7 @@ function cutParts(spans: readonly SpanJson[], maxMessageBytes: number): SpanJson
   const parts: SpanJson[][] = [];
   let bytes = Number.POSITIVE_INFINITY;
   for (const span of spans) {
-    bytes += COMMA.length + span.bytes;
+    bytes += COMMA_BYTES + span.bytes;
     if (bytes > maxMessageBytes) {
       parts.push([span]);
       bytes = PART_ENVELOPE_BYTES + span.bytes;
@@ -74,13 +75,21 @@ function buildMessage(
   tail: string,
 ): SegmentMessage {
   const flushId = flushIdOf(generation, spans, part);
-  const pieces: Uint8Array[] = [Buffer.from(HEAD + flushId + SPANS)];
-  for (const [i, span] of spans.entries()) {
-    if (i > 0) pieces.push(COMMA);
-    for (const piece of span.pieces) pieces.push(piece);
+  const head = HEAD + flushId + SPANS;
+  const bytes = spans.reduce((sum, span) => sum + span.bytes + COMMA_BYTES, head.length + tail.length - COMMA_BYTES);
+  const value = Buffer.allocUnsafe(bytes);
+  let at = value.write(head, 'latin1');
+  for (const { pieces } of spans) {
+    for (const piece of pieces) {
+      value.set(piece, at);
+      at += piece.length;
+    }
+    value[at++] = COMMA;
   }
-  pieces.push(Buffer.from(tail));
-  return { flushId, value: Buffer.concat(pieces), spanCount: spans.length };
+  // In the place of the last comma.
+  at--;
+  value.write(tail, at, 'latin1');
+  return { flushId, value, spanCount: spans.length };
 }
 
 /** Of the spans as received, not as written, so that it does not depend on the version that builds the message. */
@@ -96,12 +105,10 @@ function flushIdOf(generation: SealedGeneration, spans: readonly SpanJson[], par
 
 /** The root, then by id; spans with the same id by position, then by content. */
 function inMessageOrder(spans: readonly StoredSpan[], segmentId: string): StoredSpan[] {
-  return [...spans].sort((a, b) => {
-    if (a.spanId === b.spanId) return compareSameId(a, b);
-    if (a.spanId === segmentId) return -1;
-    if (b.spanId === segmentId) return 1;
-    return a.spanId < b.spanId ? -1 : 1;
-  });
+  const roots = spans.filter(({ spanId }) => spanId === segmentId).sort(compareSameId);
+  const others = spans.filter(({ spanId }) => spanId !== segmentId);
+  others.sort((a, b) => (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : compareSameId(a, b)));
+  return [...roots, ...others];
 }
 
 function compareSameId(a: StoredSpan, b: StoredSpan): number {

@@ -23,6 +23,7 @@ const optionsSchema = z.strictObject({
     .int()
     .min(1)
     .default(10 * MIB),
+  holdIncomplete: z.boolean().default(false),
   onLoss: z.custom<(loss: SpanLoss) => void>((value) => typeof value === 'function').optional(),
   onUnreadable: z.custom<(segment: UnreadableSegment) => void>((value) => typeof value === 'function').optional(),
 });
@@ -39,11 +40,16 @@ export interface SpanBufferOptions {
   maxSegmentBytes?: number | undefined;
   /** Longest message, unless a single span is longer; default 10 MiB. Keep it below what the broker takes. */
   maxMessageBytes?: number | undefined;
+  /**
+   * What becomes of a segment of which the store has lost spans. By default the rest goes out. `true`: nothing does, if everything of it
+   * is read from the input again, in another epoch (see `createLossWatch` of the store).
+   */
+  holdIncomplete?: boolean | undefined;
   /** Told of spans that were accepted, and that the store no longer has when their segment is flushed. */
   onLoss?: ((loss: SpanLoss) => void) | undefined;
   /**
    * Told of segments with a payload that cannot be read: damaged, or written by a newer version. They stay in the store
-   * and come again when their lease has run out.
+   * and come again when their lease has run out, unless they are parked.
    */
   onUnreadable?: ((segment: UnreadableSegment) => void) | undefined;
 }
@@ -55,6 +61,8 @@ export interface UnreadableSegment {
   readonly segmentId: string;
   readonly generation: number;
   readonly error: SpanbufError;
+  /** The same as the store knows it. Opaque: what {@link SpanBuffer.park} needs. */
+  readonly sealed: SealedGeneration;
 }
 
 /** Spans that Redis lost: expired, evicted, or gone with a node. */
@@ -66,6 +74,8 @@ export interface SpanLoss {
   /** Spans the segment had, and how many of them are missing. */
   readonly spanCount: number;
   readonly lostSpanCount: number;
+  /** Whether the segment is held back: see `holdIncomplete`. */
+  readonly isHeld: boolean;
 }
 
 /** Options of a buffer that are out of range; every problem is in the message. */
@@ -119,10 +129,14 @@ export interface FlushedSegment {
   /** Message time of its first and its last span, Unix seconds. */
   readonly firstSeconds: number;
   readonly lastSeconds: number;
-  /** The same as the store knows it. Opaque: what `done` and `release` need. */
+  /** Effective parents that its spans name and that are not among its spans. Counted when it is read: O(spans). */
+  readonly missingParentCount: number;
+  /** As the store had them, in an order that says nothing. */
+  readonly spans: readonly StoredSpan[];
+  /** The same as the store knows it. Opaque: what `done`, `release` and `park` need. */
   readonly sealed: SealedGeneration;
   /**
-   * Builds the messages; at least one, the same each time. Cost: a scan, a hash and a copy of the payloads.
+   * Builds the messages; at least one, the same each time. Cost: a hash and a copy of the payloads.
    * @throws {@link UnreadableSpanError} when a payload in the store is not a JSON object.
    */
   messages(): SegmentMessage[];
@@ -150,6 +164,7 @@ export class SpanBuffer {
   readonly #store: SegmentStore;
   readonly #policy: SegmentPolicy;
   readonly #maxMessageBytes: number;
+  readonly #holdIncomplete: boolean;
   readonly #onLoss: (loss: SpanLoss) => void;
   readonly #onUnreadable: (segment: UnreadableSegment) => void;
   readonly #order = new PartitionOrder();
@@ -158,10 +173,11 @@ export class SpanBuffer {
   constructor(store: SegmentStore, options: SpanBufferOptions = {}) {
     const parsed = optionsSchema.safeParse(options);
     if (!parsed.success) throw new InvalidBufferOptionsError(`options of SpanBuffer: ${z.prettifyError(parsed.error)}`);
-    const { maxMessageBytes, onLoss, onUnreadable, ...policy } = parsed.data;
+    const { maxMessageBytes, holdIncomplete, onLoss, onUnreadable, ...policy } = parsed.data;
     this.#store = store;
     this.#policy = policy;
     this.#maxMessageBytes = maxMessageBytes;
+    this.#holdIncomplete = holdIncomplete;
     this.#onLoss = onLoss ?? (() => undefined);
     this.#onUnreadable = onUnreadable ?? (() => undefined);
   }
@@ -191,7 +207,7 @@ export class SpanBuffer {
 
   /**
    * Takes what is due. Each segment is the caller's alone until the lease of the store runs out: produce its messages,
-   * then call {@link done}; or {@link release} it.
+   * then call {@link done}; or {@link release} it, or {@link park} it.
    */
   async flush(at: FlushRequest): Promise<FlushedSegment[]> {
     checkNow(at.now);
@@ -209,30 +225,39 @@ export class SpanBuffer {
     };
     for (;;) {
       const generations = await this.#store.claim(query);
-      const segments = await this.#load(generations);
-      // An empty answer is to mean that nothing is due, not that all of it is lost.
-      if (segments.length > 0 || generations.length === 0) return segments;
+      const { segments, areHeld } = await this.#load(generations);
+      // An empty answer is to mean that nothing is due, not that all of it is lost. Or that all of it comes again.
+      if (segments.length > 0 || areHeld || generations.length === 0) return segments;
     }
   }
 
-  async #load(generations: readonly SealedGeneration[]): Promise<FlushedSegment[]> {
+  /** `areHeld`: some are incomplete, and held back. */
+  async #load(generations: readonly SealedGeneration[]): Promise<{ segments: FlushedSegment[]; areHeld: boolean }> {
     const unreadable = new Set<SealedGeneration>();
     const contents = await this.#read(generations, (generation, error) => {
       unreadable.add(generation);
       const { projectId, traceId, segmentId } = generation;
-      this.#onUnreadable({ projectId, traceId, segmentId, generation: generation.generation, error });
+      const number = generation.generation;
+      this.#onUnreadable({ projectId, traceId, segmentId, generation: number, error, sealed: generation });
     });
     const empty: SealedGeneration[] = [];
     const segments: FlushedSegment[] = [];
+    let areHeld = false;
     for (const [i, generation] of generations.entries()) {
       const spans = contents[i];
-      if (spans && spans.length < generation.spanCount) this.#onLoss(lossOf(generation, spans.length));
+      const isShort = spans !== undefined && spans.length < generation.spanCount;
+      const isHeld = isShort && this.#holdIncomplete && generation.isOfEpoch;
+      if (isShort) this.#onLoss(lossOf(generation, spans.length, isHeld));
+      if (isHeld) {
+        areHeld = true;
+        continue;
+      }
       if (spans && spans.length > 0) segments.push(this.#segment(generation, spans));
       else if (!unreadable.has(generation)) empty.push(generation);
     }
     // Completed by another flusher, or lost as a whole: only the queue entry is left.
     if (empty.length > 0) await this.#store.complete(empty);
-    return segments;
+    return { segments, areHeld };
   }
 
   async #read(...call: Parameters<SegmentStore['read']>): ReturnType<SegmentStore['read']> {
@@ -261,6 +286,10 @@ export class SpanBuffer {
       rootSeen: generation.rootSeen,
       firstSeconds: generation.firstSeconds,
       lastSeconds: generation.lastSeconds,
+      get missingParentCount() {
+        return missingParentsOf(spans);
+      },
+      spans,
       sealed: generation,
       messages: () => segmentMessages(generation, spans, this.#maxMessageBytes),
     };
@@ -268,12 +297,31 @@ export class SpanBuffer {
 
   /** Forgets segments whose messages the broker has acknowledged. Safe to repeat. */
   async done(segments: readonly FlushedSegment[]): Promise<void> {
-    await this.#store.complete(segments.map(({ sealed }) => sealed));
+    await this.#store.complete(
+      segments.map(({ sealed }) => sealed),
+      segments.map(({ spans }) => spans),
+    );
   }
 
   /** Gives segments back that were not produced: the next flush returns them, with the same flush ids. */
   async release(segments: readonly FlushedSegment[]): Promise<void> {
     await this.#store.release(segments.map(({ sealed }) => sealed));
+  }
+
+  /**
+   * Sets segments aside that cannot be produced as they are: a message that the broker refuses for good, a payload that
+   * nobody can read. They hold up nothing, and stay in the store, with the reason, until they are put back (see
+   * `SegmentStore.retryParked`). Without effect on one whose lease has passed to another flusher.
+   * @param options - `tries`, from 1, default 1: at which flush that ends here a segment is set aside. Before, it comes again
+   * when its lease runs out.
+   * @returns For each whether it is set aside now.
+   */
+  async park(
+    parked: readonly { readonly segment: FlushedSegment | UnreadableSegment; readonly reason: string }[],
+    options?: { readonly tries?: number },
+  ): Promise<boolean[]> {
+    const sealed = parked.map(({ segment, reason }) => ({ generation: segment.sealed, reason }));
+    return this.#store.park(sealed, options);
   }
 }
 
@@ -284,8 +332,18 @@ function partitionsOf(spans: readonly Span[]): string[] {
   return [...partitions];
 }
 
-function lossOf({ projectId, traceId, segmentId, generation, spanCount }: SealedGeneration, found: number): SpanLoss {
-  return { projectId, traceId, segmentId, generation, spanCount, lostSpanCount: spanCount - found };
+function missingParentsOf(spans: readonly StoredSpan[]): number {
+  const missing = new Set(spans.map(({ parentId }) => parentId));
+  for (const { spanId } of spans) missing.delete(spanId);
+  return missing.size;
+}
+
+function lossOf(
+  { projectId, traceId, segmentId, generation, spanCount }: SealedGeneration,
+  found: number,
+  isHeld: boolean,
+): SpanLoss {
+  return { projectId, traceId, segmentId, generation, spanCount, lostSpanCount: spanCount - found, isHeld };
 }
 
 function checkNow(now: number): void {

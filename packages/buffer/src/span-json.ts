@@ -26,6 +26,12 @@ export interface SplicedSpan {
   readonly bytes: number;
 }
 
+/**
+ * Where an ordinary span is changed: byte at which the value of `is_segment` starts, 0 when the span has none; byte of the
+ * brace that closes its `attributes`, 0 when they have a segment id.
+ */
+export type SplicePlaces = readonly [flag: number, attributesEnd: number];
+
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const COLON = 0x3a;
@@ -50,6 +56,8 @@ const FALSE = Buffer.from('false');
 const NEXT_TRUE = Buffer.from(`,"${IS_SEGMENT}":true`);
 const NEXT_FALSE = Buffer.from(`,"${IS_SEGMENT}":false`);
 const NULL = Buffer.from('null');
+const FLAGS = [FALSE, TRUE, NULL];
+const FLAG_KEY = Buffer.from(`"${IS_SEGMENT}":`);
 
 /**
  * The received JSON object with two changes: `is_segment` is `to.isSegment`, and `attributes["sentry.segment.id"]` is
@@ -60,13 +68,23 @@ const NULL = Buffer.from('null');
  * Only the layout is checked: strings, brackets, and the colons and commas of the two objects that may change. That the
  * rest is JSON is for `parseIngestSpan` to prove.
  * @param to - `segmentId` is 16 lower-case hex digits.
+ * @param places - Where the changes belong, as found when the payload was checked. Not believed where the bytes there are
+ * others than expected.
  * @throws {@link UnreadableSpanError} when the payload is not laid out as one JSON object of at most
  * {@link MAX_SPAN_DEPTH} levels, or its `attributes` are neither an object nor null.
  * @throws {@link InvalidIdError} when `to.segmentId` is not a span id.
- * @remarks Cost: one pass over the bytes, which are not copied; linear whatever they are.
+ * @remarks Cost: none that depends on the payload's length when the places are known; otherwise one pass over its bytes,
+ * linear whatever they are. They are not copied.
  */
-export function spliceSpan(payload: Uint8Array, to: { isSegment: boolean; segmentId: string }): SplicedSpan {
-  const { open, close, list } = findEdits(payload, to.isSegment ? TRUE : FALSE, textsOf(to.segmentId));
+export function spliceSpan(
+  payload: Uint8Array,
+  to: { isSegment: boolean; segmentId: string },
+  places?: SplicePlaces,
+): SplicedSpan {
+  const flag = to.isSegment ? TRUE : FALSE;
+  const texts = textsOf(to.segmentId);
+  const { open, close, list } =
+    (places === undefined ? undefined : editsAt(payload, places, flag, texts)) ?? findEdits(payload, flag, texts);
   const pieces: Uint8Array[] = [];
   let bytes = close + 1 - open;
   let from = open;
@@ -152,6 +170,46 @@ interface Edits {
   readonly close: number;
   /** In the order of their places; they do not overlap. */
   readonly list: readonly Edit[];
+}
+
+/**
+ * The same as {@link findEdits}, less what changes nothing; undefined when the places may not be the right ones. No read
+ * depends on a place that is not inside the payload.
+ */
+function editsAt(
+  payload: Uint8Array,
+  [flagAt, attributesEnd]: SplicePlaces,
+  flag: Uint8Array,
+  texts: Texts,
+): Edits | undefined {
+  const close = payload.length - 1;
+  if (payload[0] !== OPEN_BRACE || payload[close] !== CLOSE_BRACE) return undefined;
+  const list: Edit[] = [];
+  if (flagAt > 0) {
+    if (!isAt(payload, flagAt - FLAG_KEY.length, FLAG_KEY)) return undefined;
+    if (!isAt(payload, flagAt, flag)) {
+      const value = FLAGS.find((each) => isAt(payload, flagAt, each));
+      if (value === undefined) return undefined;
+      list.push({ start: flagAt, end: flagAt + value.length, text: flag });
+    }
+  }
+  if (attributesEnd > 0) {
+    // Behind white space the attributes may be empty.
+    const before = payload[attributesEnd - 1];
+    if (attributesEnd >= close || payload[attributesEnd] !== CLOSE_BRACE || isSpace(before as number)) return undefined;
+    const entry = insertion(attributesEnd, texts.nextEntry, before === OPEN_BRACE);
+    if (attributesEnd > flagAt) list.push(entry);
+    else list.unshift(entry);
+  }
+  if (flagAt === 0) list.push(insertion(close, flag === TRUE ? NEXT_TRUE : NEXT_FALSE, false));
+  return { open: 0, close, list };
+}
+
+/** Whether `bytes` stand in the payload from `start` on; they do not where that is outside of it. */
+function isAt(payload: Uint8Array, start: number, bytes: Uint8Array): boolean {
+  if (start < 0 || start + bytes.length > payload.length) return false;
+  for (let i = 0; i < bytes.length; i++) if (payload[start + i] !== bytes[i]) return false;
+  return true;
 }
 
 function findEdits(payload: Uint8Array, flag: Uint8Array, texts: Texts): Edits {

@@ -12,6 +12,8 @@ export interface Span {
   readonly segmentId: string | null;
   /** Whether the span is the root of its segment. */
   readonly isSegmentSpan: boolean;
+  /** Decimal digits, as received; for whoever decides what to take in. Not stored. Absent when it is not known exactly. */
+  readonly organizationId?: string;
   /** The span's JSON object, UTF-8, kept as received. Not copied: whoever passes it in may not change it afterwards. */
   readonly payload: Uint8Array;
   /** Kafka partition it came from, an integer from 0. Also the shard of its segment. */

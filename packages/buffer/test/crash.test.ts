@@ -1,4 +1,4 @@
-import { createRedisStore, LAYOUTS, type LayoutName } from '@spanbuf/store';
+import { createRedisStore, LAYOUTS, type LayoutName, type SegmentStore } from '@spanbuf/store';
 import { type CommandGate, openCommandGate } from '@spanbuf/tooling/command-gate';
 import { type RedisServer, startRedis } from '@spanbuf/tooling/redis-servers';
 import { Redis } from 'ioredis';
@@ -69,15 +69,18 @@ function someSpans(): Span[] {
 }
 
 /** What one process does from start to end. */
-async function work(buffer: SpanBuffer, spans: readonly Span[], output: Output): Promise<void> {
+async function work({ store, buffer }: Opened, spans: readonly Span[], output: Output): Promise<void> {
   await buffer.process(spans.slice(0, 2), { now: T0 });
   await buffer.process(spans.slice(2, 3), { now: T0 });
   await buffer.process(spans.slice(1, 7), { now: T0 + 1 });
   const first = await buffer.flush({ now: T0 + 20 });
+  expect(first).toHaveLength(3);
   output.produce(first);
   await buffer.done(first.slice(0, 1));
-  await buffer.release(first.slice(1));
+  await buffer.release(first.slice(1, 2));
+  await buffer.park(first.slice(2).map((segment) => ({ segment, reason: 'refused' })));
   await buffer.process(spans.slice(7), { now: T0 + 30 });
+  await store.retryParked(await store.listParked({ limit: 10 }));
   for (;;) {
     const segments = await buffer.flush({ now: T0 + 100 });
     if (segments.length === 0) return;
@@ -86,21 +89,26 @@ async function work(buffer: SpanBuffer, spans: readonly Span[], output: Output):
   }
 }
 
-function openBuffer(
+function open(
   client: Redis,
   layout: LayoutName,
   sliceId: number,
-  dedupeWindowSeconds = DEDUPE_SECONDS,
-): SpanBuffer {
+  options: { dedupeWindowSeconds?: number; deadlineSeconds?: number } = {},
+): Opened {
   const store = createRedisStore(client, {
     layout,
     sliceId,
-    dedupeWindowSeconds,
+    dedupeWindowSeconds: DEDUPE_SECONDS,
     leaseSeconds: LEASE_SECONDS,
-    deadlineSeconds: 0.2,
     compression: 'none',
+    ...options,
   });
-  return new SpanBuffer(store, { maxSegmentBytes: 800 });
+  return { store, buffer: new SpanBuffer(store, { maxSegmentBytes: 800 }) };
+}
+
+interface Opened {
+  readonly store: SegmentStore;
+  readonly buffer: SpanBuffer;
 }
 
 function connectTo(port: number): Redis {
@@ -123,7 +131,7 @@ describe.each(LAYOUTS)('a process that is stopped anywhere, %s', (layout) => {
     });
     const client = connectTo(gate.port);
     const output = new Output();
-    await work(openBuffer(client, layout, aSlice(), 0), spans, output);
+    await work(open(client, layout, aSlice(), { dedupeWindowSeconds: 0 }), spans, output);
     client.disconnect();
     await gate.close();
     expect(withoutTtl).toEqual([]);
@@ -159,18 +167,21 @@ describe.each(LAYOUTS)('a process that is stopped anywhere, %s', (layout) => {
       refuseAfterCut: true,
     });
     const client = connectTo(gate.port);
-    await work(openBuffer(client, layout, sliceId), spans, output).catch((error: Error) => {
+    // Whoever is stopped is not to wait long for what does not come any more.
+    const options = index === Number.POSITIVE_INFINITY ? {} : { deadlineSeconds: 0.2 };
+    await work(open(client, layout, sliceId, options), spans, output).catch((error: Error) => {
       if (index === Number.POSITIVE_INFINITY) throw error;
     });
     client.disconnect();
     const { commands } = gate;
     await gate.close();
 
-    const buffer = openBuffer(direct, layout, sliceId);
+    const { store, buffer } = open(direct, layout, sliceId);
     for (let at = 0; at < spans.length; at += 3) await buffer.process(spans.slice(at, at + 3), { now: T0 + 2 });
     await expect
       .poll(
         async () => {
+          await store.retryParked(await store.listParked({ limit: 10 }));
           const segments = await buffer.flush({ now: T0 + 1_000 });
           output.produce(segments);
           await buffer.done(segments);

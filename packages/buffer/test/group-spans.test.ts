@@ -2,10 +2,12 @@ import { BLOB_BYTES, MAX_SPANS_PER_ADDITION, MAX_SUBSEGMENTS_PER_ADDITION } from
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { groupSpans } from '../src/group-spans.ts';
+import { parseIngestSpan } from '../src/ingest-span.ts';
 import { effectiveParent, type Span } from '../src/span.ts';
 import { aSpan, aTraceId, id } from './spans.ts';
 
 const MAX_BYTES = 1_000_000;
+const AT = { partition: 0 };
 
 /** Spans of one trace with positions, in any order, some of them twice. */
 const batches: fc.Arbitrary<Span[]> = fc
@@ -124,5 +126,15 @@ describe('grouping a batch', () => {
     const span = aSpan(traceId, id(3), id(2), { segmentId: id(1) });
     expect(effectiveParent(span)).toBe(id(1));
     expect(groupSpans([span], MAX_BYTES).additions[0]?.subsegments[0]?.topId).toBe(id(1));
+  });
+
+  it('notes where ordinary spans of the input are to be changed, and nothing of others', () => {
+    const ids = { trace_id: aTraceId(), span_id: id(1), parent_span_id: id(2) };
+    const parsed = (fields: object) =>
+      parseIngestSpan(Buffer.from(JSON.stringify({ is_segment: false, project_id: 1, ...ids, ...fields })), AT);
+    const placesOf = (span: Span) => groupSpans([span], MAX_BYTES).additions[0]?.subsegments[0]?.spans[0]?.places;
+    const ordinary = parsed({ attributes: { a: 1 } });
+    expect(placesOf(ordinary)).toEqual([14, ordinary.payload.length - 2]);
+    for (const span of [parsed({}), { ...ordinary }]) expect(placesOf(span)).toBeUndefined();
   });
 });

@@ -1,4 +1,4 @@
-import { createMemoryStore, LAYOUTS, type LayoutName, type SegmentStore } from '@spanbuf/store';
+import { createMemoryStore, LAYOUTS, type LayoutName, type ParkedGeneration, type SegmentStore } from '@spanbuf/store';
 import { connect } from '@spanbuf/tooling/redis-clients';
 import fc from 'fast-check';
 import type { Cluster, Redis } from 'ioredis';
@@ -12,6 +12,7 @@ import { aSlice, aSpan, aTraceId, id, openStore, REDIS_KINDS, T0 } from './spans
  */
 
 const PARTITIONS = 3;
+const ALL = { limit: 10_000 };
 
 interface SpanPlan {
   readonly trace: number;
@@ -22,11 +23,14 @@ interface SpanPlan {
   readonly partition: number;
 }
 
+type Ending = 'done' | 'release' | 'keep' | 'park';
+
 type Step =
   | { readonly kind: 'process'; readonly count: number }
   /** Processes a stretch of one partition's log again, cut anew. */
   | { readonly kind: 'replay'; readonly partition: number; readonly from: number; readonly count: number }
-  | { readonly kind: 'flush'; readonly ending: 'done' | 'release' | 'keep' }
+  | { readonly kind: 'flush'; readonly ending: Ending }
+  | { readonly kind: 'retry' }
   | { readonly kind: 'wait'; readonly seconds: number }
   | { readonly kind: 'layout'; readonly layout: LayoutName };
 
@@ -54,9 +58,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       kind: fc.constant('flush' as const),
-      ending: fc.constantFrom('done' as const, 'done' as const, 'release' as const, 'keep' as const),
+      ending: fc.constantFrom<Ending>('done', 'done', 'done', 'release', 'keep', 'park'),
     }),
   },
+  { weight: 1, arbitrary: fc.constant({ kind: 'retry' as const }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('wait' as const), seconds: fc.integer({ min: 1, max: 70 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('layout' as const), layout: fc.constantFrom(...LAYOUTS) }) },
 );
@@ -134,8 +139,10 @@ async function expectLikeModel(
 ): Promise<void> {
   const logs = logsOf(scenario.spans);
   const taken = logs.map(() => 0);
-  const model = new SpanBuffer(createMemoryStore(), scenario.options);
-  let tested = new SpanBuffer(open(layout), scenario.options);
+  const modelStore = createMemoryStore();
+  const model = new SpanBuffer(modelStore, scenario.options);
+  let testedStore = open(layout);
+  let tested = new SpanBuffer(testedStore, scenario.options);
   let now = T0;
   const out: FlushedSegment[] = [];
   const kept: { segments: FlushedSegment[]; buffer: SpanBuffer }[] = [];
@@ -144,11 +151,22 @@ async function expectLikeModel(
     const [expected, actual] = await Promise.all([model.process(spans, { now }), tested.process(spans, { now })]);
     expect(actual).toEqual(expected);
   };
-  const flush = async (ending: 'done' | 'release' | 'keep', drain = false): Promise<number> => {
+  const retry = async (): Promise<void> => {
+    const [expected, actual] = await Promise.all([modelStore, testedStore].map((store) => store.listParked(ALL)));
+    const facts = (parked: readonly ParkedGeneration[] | undefined) =>
+      parked?.map(({ ref: _, parkedSeconds: __, ...rest }) => JSON.stringify(Object.entries(rest).sort())).sort();
+    expect(facts(actual)).toEqual(facts(expected));
+    await modelStore.retryParked(expected as ParkedGeneration[]);
+    await testedStore.retryParked(actual as ParkedGeneration[]);
+  };
+  const flush = async (ending: Ending, drain = false): Promise<number> => {
     const [expected, actual] = await Promise.all([model.flush({ now, drain }), tested.flush({ now, drain })]);
     expect(seen(actual)).toEqual(seen(expected));
     if (ending === 'keep') {
       kept.push({ segments: expected, buffer: model }, { segments: actual, buffer: tested });
+    } else if (ending === 'park') {
+      const toPark = (segments: FlushedSegment[]) => segments.map((segment) => ({ segment, reason: 'refused' }));
+      await Promise.all([model.park(toPark(expected)), tested.park(toPark(actual))]);
     } else {
       await Promise.all([model[ending](expected), tested[ending](actual)]);
       if (ending === 'done') out.push(...actual);
@@ -168,14 +186,18 @@ async function expectLikeModel(
     if (one.kind === 'process') await processNext(one.count);
     else if (one.kind === 'flush') await flush(one.ending);
     else if (one.kind === 'wait') now += one.seconds;
-    else if (one.kind === 'layout') tested = new SpanBuffer(open(one.layout), scenario.options);
-    else
+    else if (one.kind === 'retry') await retry();
+    else if (one.kind === 'layout') {
+      testedStore = open(one.layout);
+      tested = new SpanBuffer(testedStore, scenario.options);
+    } else
       await process(
         (logs[one.partition] as Span[]).slice(one.from, Math.min(one.from + one.count, taken[one.partition] as number)),
       );
   }
   while (taken.some((count, partition) => count < (logs[partition] as Span[]).length)) await processNext(90);
   for (const { segments, buffer } of kept) await buffer.release(segments);
+  await retry();
   while ((await flush('done', true)) > 0);
   const expected = logs.flatMap((log, partition) => log.map((_, offset) => `${partition}/${offset}`));
   expect(positionsIn(out).sort()).toEqual(expected.sort());

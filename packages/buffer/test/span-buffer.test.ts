@@ -5,12 +5,14 @@ import { Redis } from 'ioredis';
 import { afterAll, describe, expect, inject, it } from 'vitest';
 import {
   EarlierBatchFailedError,
+  type FlushedSegment,
   InvalidArgumentError,
   InvalidBufferOptionsError,
   parseIngestSpan,
   type Span,
   SpanBuffer,
   type SpanLoss,
+  type UnreadableSegment,
 } from '../src/index.ts';
 import { aSlice, aSpan, aTraceId, id, idsIn, openStore, REDIS_KINDS, spansIn, T0 } from './spans.ts';
 
@@ -100,6 +102,16 @@ describe('process', () => {
       }
     })();
     for (const name of Object.keys(options)) expect(message).toContain(name);
+  });
+
+  it('does not keep what a span says of its organisation', async () => {
+    const buffer = aBuffer();
+    const payload = Buffer.from(`{"organization_id":5,"project_id":7,"trace_id":"${traceId}","span_id":"${A}"}`);
+    const span = parseIngestSpan(payload, { partition: 0 });
+    expect(span.organizationId).toBe('5');
+    expect(await buffer.process([span], { now: T0 })).toMatchObject({ accepted: 1 });
+    const [segment] = await buffer.flush({ now: T0 + 10 });
+    expect(segment?.messages()[0]?.value.includes('"organization_id":5')).toBe(true);
   });
 
   it('is not deceived by clocks of 1970 and 2099', async () => {
@@ -331,6 +343,35 @@ describe('what Redis has lost', async () => {
   const payloadKeys = async (traceId: string, spanId: string) =>
     client.keys(`${formatPayloadKey({ projectId: '1', traceId, spanId }).replaceAll(/[{}]/g, '?')}*`);
 
+  it('keeps the rest of its segment back where all of it is read again, and nothing else', async () => {
+    const sliceId = aSlice();
+    const losses: SpanLoss[] = [];
+    const open = (epoch?: number) =>
+      new SpanBuffer(createRedisStore(client, { sliceId, epoch }), {
+        holdIncomplete: true,
+        onLoss: (loss) => losses.push(loss),
+      });
+    const [again, whole, before] = [aTraceId(), aTraceId(), aTraceId()] as const;
+    await open().process([aSpan(before, ROOT, null)], { now: T0 });
+    await open().process([aSpan(before, A, ROOT)], { now: T0 });
+    await open(5).process([aSpan(again, ROOT, null), aSpan(whole, ROOT, null)], { now: T0 });
+    await open(5).process([aSpan(again, A, ROOT)], { now: T0 });
+    await client.del(...(await payloadKeys(again, A)), ...(await payloadKeys(before, A)));
+    const segments = await open(5).flush({ now: T0 + 10 });
+    expect(segments.map(({ traceId, lostSpanCount }) => [traceId, lostSpanCount]).sort()).toEqual(
+      [
+        [whole, 0],
+        [before, 1],
+      ].sort(),
+    );
+    expect(losses.map(({ traceId, isHeld }) => [traceId, isHeld]).sort()).toEqual(
+      [
+        [again, true],
+        [before, false],
+      ].sort(),
+    );
+  });
+
   it('is reported, and keeps nothing else from going out', async () => {
     const { losses, buffer } = lossesOf();
     const [one, two, three] = [aTraceId(), aTraceId(), aTraceId()] as const;
@@ -359,7 +400,10 @@ describe('what Redis has lost', async () => {
     const store = createRedisStore(client, { sliceId, leaseSeconds: 0.2 });
     const unreadable: string[] = [];
     const buffer = new SpanBuffer(store, {
-      onUnreadable: ({ traceId, error }) => unreadable.push(`${traceId} ${error.code}`),
+      onUnreadable: ({ traceId, error, sealed }) => {
+        expect(sealed.traceId).toBe(traceId);
+        unreadable.push(`${traceId} ${error.code}`);
+      },
     });
     const [one, two] = [aTraceId(), aTraceId()] as const;
     await buffer.process([aSpan(one, ROOT, null), aSpan(two, ROOT, null)], { now: T0 });
@@ -371,6 +415,26 @@ describe('what Redis has lost', async () => {
     expect(unreadable).toEqual([`${one} SPANBUF_UNREADABLE_PAYLOAD`]);
     await client.set(key, blob, 'EX', 100);
     await expect.poll(async () => (await buffer.flush({ now: T0 + 10, limit: 1 })).length).toBe(1);
+  });
+
+  it('can be parked when nobody can read it, and is read when it is put back after somebody can', async () => {
+    const store = createRedisStore(client, { sliceId: aSlice() });
+    const unreadable: UnreadableSegment[] = [];
+    const buffer = new SpanBuffer(store, { onUnreadable: (segment) => unreadable.push(segment) });
+    const trace = aTraceId();
+    await buffer.process([aSpan(trace, ROOT, null)], { now: T0 });
+    const [key] = (await payloadKeys(trace, ROOT)) as [string];
+    const blob = (await client.getBuffer(key)) as Buffer;
+    await client.set(key, Buffer.concat([Buffer.of(9), blob.subarray(1)]), 'EX', 100);
+    expect(await buffer.flush({ now: T0 + 10 })).toEqual([]);
+    await buffer.park(unreadable.map((segment) => ({ segment, reason: segment.error.code })));
+    const parked = await store.listParked({ limit: 10 });
+    expect(parked).toMatchObject([{ traceId: trace, segmentId: ROOT, reason: 'SPANBUF_UNREADABLE_PAYLOAD' }]);
+    await client.set(key, blob, 'EX', 100);
+    await store.retryParked(parked);
+    const segments = await buffer.flush({ now: T0 + 10 });
+    expect(segments).toMatchObject([{ traceId: trace, spanCount: 1 }]);
+    await buffer.done(segments);
   });
 
   it('does not make a flush look as if nothing else were due', async () => {
@@ -390,6 +454,77 @@ describe('what Redis has lost', async () => {
     await client.del(formatTraceKey({ projectId: '1', traceId: trace }));
     expect(await buffer.flush({ now: T0 + 10 })).toEqual([]);
     expect(losses).toEqual([]);
+  });
+});
+
+describe('a parked segment', () => {
+  it('comes again with the same flush ids once it is put back, and not before', async () => {
+    const store = createMemoryStore();
+    const buffer = new SpanBuffer(store, { maxMessageBytes: 200 });
+    const traceId = aTraceId();
+    await buffer.process([aSpan(traceId, ROOT, null), aSpan(traceId, A, ROOT)], { now: T0 });
+    const [segment] = (await buffer.flush({ now: T0 + 10 })) as [FlushedSegment];
+    const before = segment.messages();
+    expect(before.length).toBeGreaterThan(1);
+    await buffer.park([{ segment, reason: 'refused' }]);
+    await buffer.process([aSpan(traceId, B, A)], { now: T0 + 11 });
+    const [next, ...others] = await buffer.flush({ now: T0 + 100, drain: true });
+    expect(others).toEqual([]);
+    expect(next).toMatchObject({ segmentId: ROOT, generation: 2 });
+    await store.retryParked(await store.listParked({ limit: 1 }));
+    const [again] = await buffer.flush({ now: T0 + 100 });
+    expect(again?.messages()).toEqual(before);
+  });
+});
+
+describe('missingParentCount', () => {
+  it.each<[string, number, [string, string | null][]]>([
+    [
+      'none of a whole tree',
+      0,
+      [
+        [ROOT, null],
+        [A, ROOT],
+        [B, A],
+      ],
+    ],
+    [
+      'one for a root that stayed away, however many name it',
+      1,
+      [
+        [A, ROOT],
+        [B, ROOT],
+        [C, A],
+      ],
+    ],
+    [
+      'each parent that stayed away',
+      2,
+      [
+        [B, A],
+        [ROOT, null],
+        [C, id('99')],
+      ],
+    ],
+    ['none for a span that is its own parent', 0, [[A, A]]],
+  ])('counts %s', async (_, expected, tree) => {
+    const buffer = aBuffer();
+    const traceId = aTraceId();
+    await buffer.process(
+      tree.map(([spanId, parent]) => aSpan(traceId, spanId, parent)),
+      { now: T0 },
+    );
+    const segments = await buffer.flush({ now: T0 + 60 });
+    expect(segments.reduce((sum, { missingParentCount }) => sum + missingParentCount, 0)).toBe(expected);
+  });
+
+  it('counts a parent that went out with an earlier generation', async () => {
+    const buffer = aBuffer();
+    const traceId = aTraceId();
+    await buffer.process([aSpan(traceId, ROOT, null)], { now: T0 });
+    await buffer.done(await buffer.flush({ now: T0 + 10 }));
+    await buffer.process([aSpan(traceId, A, ROOT)], { now: T0 + 11 });
+    expect((await buffer.flush({ now: T0 + 30 })).map(({ missingParentCount }) => missingParentCount)).toEqual([1]);
   });
 });
 
