@@ -1,6 +1,5 @@
 import { CommanderError } from 'commander';
 import { FileError } from './files.ts';
-import { StoreNotOpenError } from './open-store.ts';
 import { UsageError } from './settings.ts';
 
 /** How the process ends. */
@@ -21,11 +20,7 @@ export function exitOf(error: unknown): Exit {
   // Commander has printed what there is to say; it ends with 0 after --help and --version.
   if (error instanceof CommanderError) return { code: error.exitCode === 0 ? 0 : FAILED, message: undefined };
   if (error instanceof FileError && error.isBrokenPipe) return { code: BROKEN_PIPE, message: undefined };
-  const isExpected =
-    error instanceof UsageError ||
-    error instanceof FileError ||
-    error instanceof StoreNotOpenError ||
-    isSpanbufError(error);
+  const isExpected = error instanceof UsageError || error instanceof FileError || isSpanbufError(error);
   if (isExpected) return { code: FAILED, message: (error as Error).message };
   return { code: BUG, message: `this should not happen: ${error instanceof Error ? error.message : String(error)}` };
 }

@@ -6,18 +6,24 @@ import { addAbortSignal } from 'node:stream';
 import { assemble } from './assemble.ts';
 import { exitOf } from './exit.ts';
 import { contentsOf, openInput, openOutput } from './files.ts';
+import type { RawGenerateSettings } from './generate/generate-settings.ts';
+import { runGenerate } from './generate/run-generate.ts';
 import { LineWriter } from './line-writer.ts';
 import { MessageClock } from './message-clock.ts';
 import { openStore } from './open-store.ts';
+import { runAudit } from './operate/run-audit.ts';
+import { runParked } from './operate/run-parked.ts';
 import { createProgram } from './program.ts';
 import { printable, Reporter } from './reporter.ts';
 import { parseSettings, type RawSettings } from './settings.ts';
 
-/** How long work in progress may take to end after a signal. */
+/** How long work in progress may take to end after a signal; the second is for what is on its way to Kafka. */
 const STOP_MS = 1_000;
+const STOP_SENDING_MS = 10_000;
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
 const stop = new AbortController();
+let stopMs = STOP_MS;
 const reporter = new Reporter({
   write: (text) => process.stderr.write(text),
   isTerminal: process.stderr.isTTY === true,
@@ -67,6 +73,19 @@ async function runAssemble(input: string, raw: RawSettings): Promise<void> {
   }
 }
 
+async function generate(raw: RawGenerateSettings): Promise<void> {
+  if (raw.kafka !== undefined) stopMs = STOP_SENDING_MS;
+  const isComplete = await runGenerate(raw, {
+    env: process.env,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    clockMs: () => Date.now(),
+    monotonicMs: () => performance.now(),
+    signal: stop.signal,
+  });
+  process.exitCode = isComplete ? 0 : 1;
+}
+
 function fail(error: unknown): void {
   const { code, message } = exitOf(error);
   if (message !== undefined) reporter.say(`error: ${printable(message)}`);
@@ -79,7 +98,7 @@ for (const [signal, code] of Object.entries(SIGNAL_CODES)) {
   process.once(signal, () => {
     stop.abort();
     process.exitCode = code;
-    setTimeout(() => process.exit(code), STOP_MS).unref();
+    setTimeout(() => process.exit(code), stopMs).unref();
   });
 }
 process.stderr.on('error', () => undefined);
@@ -90,7 +109,17 @@ process.on('uncaughtException', (error) => {
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 try {
-  await createProgram({ version, assemble: runAssemble }).parseAsync();
+  await createProgram({
+    version,
+    assemble: runAssemble,
+    generate,
+    parked: (action, names, raw) =>
+      runParked(action, names, raw, { env: process.env, stdout: process.stdout, signal: stop.signal }),
+    audit: async (raw) => {
+      const isClean = await runAudit(raw, { env: process.env, stdout: process.stdout, signal: stop.signal });
+      process.exitCode = isClean ? 0 : 1;
+    },
+  }).parseAsync();
 } catch (error) {
   if (!stop.signal.aborted) fail(error);
 }

@@ -1,5 +1,9 @@
 import { LAYOUTS } from '@spanbuf/store';
 import { Command, Option } from 'commander';
+import { createGenerateCommand } from './generate/generate-command.ts';
+import type { RawGenerateSettings } from './generate/generate-settings.ts';
+import { addAuditCommand, type RunAudit } from './operate/audit-command.ts';
+import { addParkedCommand, type RunParked } from './operate/parked-command.ts';
 import { DEFAULT_LAYOUT, type RawSettings } from './settings.ts';
 
 const NOTES = `
@@ -19,12 +23,15 @@ Redis failed; 70 a bug; 141 nobody reads the output any more; 130 and 143 stoppe
 export interface ProgramOptions {
   readonly version: string;
   readonly assemble: (input: string, raw: RawSettings) => Promise<void>;
+  readonly generate: (raw: RawGenerateSettings) => Promise<void>;
+  readonly parked: RunParked;
+  readonly audit: RunAudit;
 }
 
 /** The command line. Throws a CommanderError where commander would end the process. */
-export function createProgram({ version, assemble }: ProgramOptions): Command {
+export function createProgram({ version, assemble, generate, parked, audit }: ProgramOptions): Command {
   const program = new Command('spanbuf')
-    .description('Assembles spans into segments.')
+    .description('Assembles spans into segments, generates spans to try it with, and looks after a running system.')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .exitOverride();
@@ -59,6 +66,9 @@ export function createProgram({ version, assemble }: ProgramOptions): Command {
     )
     .addHelpText('after', NOTES)
     .action((input: string, raw: RawSettings) => assemble(input, raw));
+  program.addCommand(createGenerateCommand(generate).copyInheritedSettings(program));
+  addParkedCommand(program, parked);
+  addAuditCommand(program, audit);
   return program;
 }
 
