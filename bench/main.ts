@@ -1,52 +1,57 @@
-/**
- * `npm run bench [-- NAME…]`: measures the named cases, or all, on a three-node Redis Cluster that it starts itself. Prints
- * tables and writes the figures to build/bench.json. Exit code 1 when an expectation does not hold. Expectations are
- * ratios of figures of the same run, so that they hold on any machine; only the longest command has a limit in time.
- */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
-import { balance } from './balance.ts';
-import { BenchCluster } from './bench-cluster.ts';
-import { chain } from './chain.ts';
-import { longestCommand } from './longest-command.ts';
-import { processFlush } from './process-flush.ts';
-import { Report } from './report.ts';
+/** `npm run bench`: see `USAGE`. Run by tooling/bench.mjs, once everything is built. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { CASES } from './cases.ts';
+import { type BenchOptions, BenchUsageError, parseOptions, USAGE } from './options.ts';
+import { checkBaseline, writeBaseline } from './report/baseline.ts';
+import { Recording } from './report/recording.ts';
+import { readResults, writeResult } from './report/result-files.ts';
+import { takeOver, writePage } from './report/write-page.ts';
 
-const CASES: Readonly<Record<string, (cluster: BenchCluster, report: Report) => Promise<void>>> = {
-  'process-flush': processFlush,
-  chain,
-  'longest-command': longestCommand,
-  balance,
-};
-
-const OUTPUT = new URL('../build/bench.json', import.meta.url);
-
-const names = process.argv.slice(2);
-const unknown = names.filter((name) => !(name in CASES));
-if (unknown.length > 0) {
-  console.error(`unknown: ${unknown.join(', ')}; there are: ${Object.keys(CASES).join(', ')}`);
-  process.exit(2);
+/** @returns whether everything was as expected. */
+async function runCase(name: string, size: number): Promise<boolean> {
+  const found = CASES.find((each) => each.name === name);
+  if (found === undefined) throw new Error(`no case ${name}`);
+  const recording = new Recording(found, size);
+  await found.run(recording, size);
+  const version = /v=([\d.]+)/.exec(execFileSync('redis-server', ['--version'], { encoding: 'utf8' }))?.[1];
+  const result = recording.finish(version ?? 'unknown');
+  writeResult(result);
+  return result.expectations.every(({ holds }) => holds);
 }
 
-const report = new Report();
-const startedMs = performance.now();
-const cluster = await BenchCluster.start();
-try {
-  for (const [name, run] of Object.entries(CASES)) {
-    if (names.length === 0 || names.includes(name)) await run(cluster, report);
+/** Each in a process of its own, so that none inherits the heap, or the compiled code, of another. */
+function runCases(names: readonly string[], size: number): boolean {
+  const failed = names.filter((name) => {
+    const args = [...process.execArgv, import.meta.filename, name, '--size', `${size}`];
+    return spawnSync(process.execPath, args, { stdio: 'inherit' }).status !== 0;
+  });
+  console.log(failed.length === 0 ? '\nall as expected' : `\nnot as expected: ${failed.join(', ')}`);
+  return failed.length === 0;
+}
+
+async function main({ names, size, report, check, saveBaseline }: BenchOptions): Promise<boolean> {
+  let isRight = true;
+  const [only] = names;
+  if (names.length === 1 && only !== undefined) isRight = await runCase(only, size);
+  else if (names.length > 1) isRight = runCases(names, size);
+  if (report) {
+    takeOver(readResults());
+    writePage();
   }
-} finally {
-  await cluster.stop();
+  if (saveBaseline) writeBaseline(readResults());
+  if (check) isRight = checkBaseline(readResults()) && isRight;
+  return isRight;
 }
 
-report.heading('expectations');
-const { expectations, figures, passed } = report;
-report.table(
-  ['what', 'found', 'expected', ''],
-  expectations.map(({ what, value, limit, holds }) => [what, value.toFixed(2), limit, holds ? 'PASS' : 'FAIL']),
-);
-const seconds = Math.round((performance.now() - startedMs) / 1000);
-report.note(`${seconds} s, Node ${process.version}, ${availableParallelism()} cores`);
-mkdirSync(new URL('./', OUTPUT), { recursive: true });
-writeFileSync(OUTPUT, `${JSON.stringify({ node: process.version, seconds, expectations, figures }, undefined, 2)}\n`);
-process.exitCode = passed ? 0 : 1;
+try {
+  const options = parseOptions(
+    process.argv.slice(2),
+    CASES.map(({ name }) => name),
+  );
+  if (options === undefined) console.log(USAGE(CASES));
+  else process.exitCode = (await main(options)) ? 0 : 1;
+} catch (error) {
+  if (!(error instanceof BenchUsageError)) throw error;
+  console.error(error.message);
+  process.exitCode = 2;
+}

@@ -5,51 +5,50 @@
  */
 import type { Span } from '@spanbuf/buffer';
 import { hashSlot } from '@spanbuf/keys';
-import type { ChainableCommander, Cluster, Redis } from 'ioredis';
-import type { Workload } from './workload.ts';
+import { type ChainableCommander, Cluster, type Redis } from 'ioredis';
+import type { Workload } from '../workload/spans.ts';
 
 const TTL_SECONDS = 86_400;
 
 /** One `SET key payload EX ttl` per span. */
-export async function writeFloor(cluster: Cluster, { batches }: Workload): Promise<void> {
+export async function writeFloor(client: Redis | Cluster, { batches }: Workload): Promise<void> {
   for (const batch of batches) {
-    await inPipelines(cluster, batch, (pipeline, key, { payload }) =>
+    await inPipelines(client, batch, (pipeline, key, { payload }) =>
       pipeline.set(key, payload as Buffer, 'EX', TTL_SECONDS),
     );
   }
 }
 
 /** One `GET key` per span. @returns payload bytes read. */
-export async function readFloor(cluster: Cluster, { batches }: Workload): Promise<number> {
+export async function readFloor(client: Redis | Cluster, { batches }: Workload): Promise<number> {
   let bytes = 0;
   for (const batch of batches) {
-    const payloads = await inPipelines(cluster, batch, (pipeline, key) => pipeline.getBuffer(key));
+    const payloads = await inPipelines(client, batch, (pipeline, key) => pipeline.getBuffer(key));
     for (const payload of payloads) bytes += (payload as Buffer).length;
   }
   return bytes;
 }
 
 /** One `UNLINK key` per span. */
-export async function removeFloor(cluster: Cluster, { batches }: Workload): Promise<void> {
-  for (const batch of batches) await inPipelines(cluster, batch, (pipeline, key) => pipeline.unlink(key));
+export async function removeFloor(client: Redis | Cluster, { batches }: Workload): Promise<void> {
+  for (const batch of batches) await inPipelines(client, batch, (pipeline, key) => pipeline.unlink(key));
 }
 
 /** Replies come by node, not in the order of the spans: for the floor that does not matter. */
 async function inPipelines(
-  cluster: Cluster,
+  client: Redis | Cluster,
   spans: readonly Span[],
   add: (pipeline: ChainableCommander, key: string, span: Span) => void,
 ): Promise<unknown[]> {
-  const nodes = new Map<string, Redis>();
-  for (const node of cluster.nodes('master')) nodes.set(`${node.options.host}:${node.options.port}`, node);
-  const pipelines = new Map<string, ChainableCommander>();
+  const nodeOf = ownersOf(client);
+  const pipelines = new Map<Redis, ChainableCommander>();
   for (const span of spans) {
     const key = `floor:{${span.projectId}:${span.traceId}:${span.spanId}}`;
-    const owner = cluster.slots[hashSlot(key)]?.[0] as string;
-    let pipeline = pipelines.get(owner);
+    const node = nodeOf(key);
+    let pipeline = pipelines.get(node);
     if (pipeline === undefined) {
-      pipeline = (nodes.get(owner) as Redis).pipeline();
-      pipelines.set(owner, pipeline);
+      pipeline = node.pipeline();
+      pipelines.set(node, pipeline);
     }
     add(pipeline, key, span);
   }
@@ -60,4 +59,11 @@ async function inPipelines(
       return reply;
     }),
   );
+}
+
+function ownersOf(client: Redis | Cluster): (key: string) => Redis {
+  if (!(client instanceof Cluster)) return () => client;
+  const nodes = new Map<string, Redis>();
+  for (const node of client.nodes('master')) nodes.set(`${node.options.host}:${node.options.port}`, node);
+  return (key) => nodes.get(client.slots[hashSlot(key)]?.[0] as string) as Redis;
 }
