@@ -67,6 +67,8 @@ export class Witness {
   readonly #disturbed = new Set<string>();
   /** By partition whose books went with a node: how far it was committed then. */
   readonly #booksLostAt = new Map<number, number>();
+  /** `partition/offset` of receipts that went with a node: a consumer may have read them before, and commit after. */
+  readonly #receiptsLost = new Set<string>();
   readonly books: BooksModel;
   /** Processes that died: what they alone knew is lost. */
   readonly #dead = new Set<string>();
@@ -154,6 +156,7 @@ export class Witness {
   }): void {
     this.#hasLostData = true;
     for (const partition of this.#kafka.partitions.filter(areBooksLost)) {
+      for (const offset of this.books.of(partition)?.ended ?? []) this.#receiptsLost.add(`${partition}/${offset}`);
       this.books.lost(partition);
       this.#booksLostAt.set(partition, this.#kafka.committed(partition));
     }
@@ -197,7 +200,8 @@ export class Witness {
   /** Below the committed offset. */
   #mayBeOpen(partition: number, offset: number, facts: SpanFacts | undefined): boolean {
     // Books that were lost may have forgotten what was committed by then.
-    if (offset < (this.#booksLostAt.get(partition) ?? 0)) return true;
+    if (offset < (this.#booksLostAt.get(partition) ?? 0) || this.#receiptsLost.has(`${partition}/${offset}`))
+      return true;
     if (this.#scenario.mode === 'flushed') return false;
     // What was produced while there were no books is known to its flusher, and given back.
     return facts?.heldSinceMs !== undefined || (facts !== undefined && this.#hasLostData);
