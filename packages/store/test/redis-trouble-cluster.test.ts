@@ -594,6 +594,29 @@ describe('a cluster that moves slots and forgets scripts', () => {
   });
 
   describe('a batch that goes to many slots', () => {
+    it.each(['distributed', 'dual-read-colocated'] as const)(
+      'leaves nothing on the nodes that took it when one node is full, %s',
+      async (layout) => {
+        const { store } = await open(servers, { layout });
+        const batch = (from: number): TraceAddition[] =>
+          Array.from({ length: 100 }, (_, i) => ({
+            ...aTrace(),
+            subsegments: [subsegment(`${i}`, [aSpan(`${i}`, `${i}`, from + i)])],
+          }));
+        await store.add(batch(0), POLICY, { now: T0 });
+        const sizes = () => Promise.all(servers.nodes.map((node) => on(node, (own) => own.dbsize())));
+        const before = await sizes();
+        const full = servers.nodes[randomInt(3)] as RedisServer;
+        closing.push(() => on(full, (own) => own.config('SET', 'maxmemory', 0)));
+        await on(full, (own) => own.config('SET', 'maxmemory', 1_000_000));
+        await expect(store.add(batch(1_000), POLICY, { now: T0 })).rejects.toMatchObject({
+          code: 'SPANBUF_STORE_REFUSED',
+          retriable: true,
+        });
+        expect(await sizes()).toEqual(before);
+      },
+    );
+
     it('goes out in one write for each node and step', async () => {
       const { store, client } = await open(servers);
       const additions = (from: number): TraceAddition[] =>

@@ -1,5 +1,5 @@
 import type { PayloadRef, TraceRef } from '@spanbuf/keys';
-import { UnreadablePayloadError } from '../errors.ts';
+import { StoreRefusedError, UnreadablePayloadError } from '../errors.ts';
 import { type Mark, storagesOf } from '../layout.ts';
 import { decodeBlob, encodeBlob } from '../payload-blob.ts';
 import type { StoredSpan } from '../segment-store.ts';
@@ -41,13 +41,22 @@ export class MemberPayloads {
     return { mark: this.#settings.layout.mark, ref: { ...trace, spanId, writeId: this.#settings.nextWriteId() } };
   }
 
+  /** Either all are written, or Redis refuses some: then all are taken out again where Redis lets them. */
   async put(parts: readonly { member: Member; spans: readonly StoredSpan[] }[], ttlSeconds: number): Promise<void> {
     const { layout, compression } = this.#settings;
     const puts = parts.flatMap(({ member, spans }) => {
       const blob = encodeBlob(spans, compression);
       return layout.writesTo.map((storage) => storage.put(member.ref, blob, ttlSeconds));
     });
-    await this.#runner.run(puts);
+    try {
+      await this.#runner.run(puts);
+    } catch (error) {
+      // One full node refuses the batch; what the others took of it would fill them too, once more at each attempt. A node
+      // that did not answer is left alone: asking it costs a deadline, and what it has expires.
+      const written = this.removals(parts.map(({ member }) => member));
+      if (error instanceof StoreRefusedError) await this.#runner.run(written).catch(() => undefined);
+      throw error;
+    }
   }
 
   /** The spans of each member; none where its payload is gone from every place it was written to. */
