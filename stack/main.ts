@@ -137,3 +137,5 @@ try {
   process.exitCode = 2;
 }
 if (process.connected) process.disconnect();
+// Left to itself Node may wait for ever for handles of its own to close, after twenty minutes of cut connections.
+process.exit();

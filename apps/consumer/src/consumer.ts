@@ -433,9 +433,10 @@ export class Consumer implements RunningApp {
       const committed = tenure.committed.get(partition) as bigint;
       const lag = tenure.commitLags.get(partition) as CommitLag;
       const messageSeconds = tenure.workers.get(partition)?.clock.messageSeconds;
-      if (messageSeconds !== undefined) lag.applied(offset, messageSeconds);
+      const nowSeconds = performance.now() / 1_000;
+      if (messageSeconds !== undefined) lag.applied(offset, messageSeconds, nowSeconds);
       metrics.commitLagMessages.set({ partition }, Number(offset - committed));
-      const lagSeconds = lag.secondsBehind(committed);
+      const lagSeconds = lag.secondsBehind(committed, nowSeconds);
       metrics.commitLagSeconds.set({ partition }, lagSeconds);
       await this.#doubt(tenure, partition, lagSeconds);
     }

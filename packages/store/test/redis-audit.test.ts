@@ -298,10 +298,28 @@ describe.each(TOPOLOGIES)('an audit, on %s', (topology) => {
     await add(A, A);
     const [payload] = await payloadKeys();
     await client.set(`${payload}x`, 'bytes', 'EX', 1_000);
-    const auditor = createAuditor(client, { sliceId, minAgeSeconds: 60 });
+    const auditor = createAuditor(client, { sliceId, redisTtlSeconds: 1_000, minAgeSeconds: 60 });
     expect((await auditor.audit({ repair: true })).counts).toEqual([]);
     expect(await payloadKeys()).toHaveLength(2);
   });
+
+  it.each<LayoutName>(['colocated', 'distributed'])(
+    'finds payloads that nothing has referred to for long, each time anew, %s',
+    async (layout) => {
+      const { client, sliceId, add, payloadKeys, traceKey } = await open(topology, { layout });
+      await add(A, A);
+      await client.unlink(traceKey);
+      const [payload] = await payloadKeys();
+      await client.expire(payload as string, 86_400 - 2);
+      // The last one's look must not make it young again.
+      for (const repair of [false, false, true]) {
+        const { counts } = await createAuditor(client, { sliceId, minAgeSeconds: 1 }).audit({ repair });
+        const found = counts.find(({ kind }) => kind === 'unreferenced-payload');
+        expect(found).toEqual({ kind: 'unreferenced-payload', found: 1, repaired: repair ? 1 : 0 });
+      }
+      expect(await payloadKeys()).toEqual([]);
+    },
+  );
 
   it.each<LayoutName>(['colocated', 'distributed'])(
     'says which spans are lost with their payloads, %s',

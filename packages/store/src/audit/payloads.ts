@@ -1,7 +1,6 @@
 import { formatSegmentKey, formatTraceKey, type PayloadRef, type SpanRef } from '@spanbuf/keys';
 import { colocatedPayloads } from '../colocated/colocated-payloads.ts';
 import { distributedPayloads } from '../distributed/distributed-payloads.ts';
-import { StoreRefusedError } from '../errors.ts';
 import type { Mark } from '../layout.ts';
 import { groupBy, pagesOf } from '../redis/grouping.ts';
 import { RedisLedger } from '../redis/redis-ledger.ts';
@@ -41,7 +40,7 @@ export async function payloadsIn({ runner }: AuditScope, hashes: readonly SpanRe
   );
 }
 
-/** Whether anything refers to payloads that nobody has touched for long. */
+/** Whether anything refers to payloads that were written long ago. */
 export async function inspectPayloads(
   scope: AuditScope,
   payloads: readonly PlacedPayload[],
@@ -75,22 +74,16 @@ export async function inspectPayloads(
   return [...payloads.keys()].map((at) => found.get(at) ?? []);
 }
 
-/** By the time since anybody read or wrote them. Where a server counts accesses instead, nothing is known to be old. */
+/** By what is left of their time to live: it began when they were written, and reading them does not prolong it. */
 async function areOld({ runner, settings }: AuditScope, payloads: readonly PlacedPayload[]): Promise<boolean[]> {
-  const { minPayloadAgeSeconds } = settings;
-  if (minPayloadAgeSeconds === 0) return payloads.map(() => true);
-  try {
-    const replies = await runner.run(
-      payloads.map(({ place, ref }) => {
-        const { key } = STORAGES[place].has(ref);
-        return { key, name: 'object', args: ['IDLETIME', key] };
-      }),
-    );
-    return replies.map((seconds) => seconds !== null && (seconds as number) >= minPayloadAgeSeconds);
-  } catch (error) {
-    if (!(error instanceof StoreRefusedError) || !error.message.includes('LFU')) throw error;
-    return payloads.map(() => false);
-  }
+  const { redisTtlSeconds, minPayloadAgeSeconds } = settings;
+  const replies = await runner.run(
+    payloads.map(({ place, ref }) => {
+      const { key } = STORAGES[place].has(ref);
+      return { key, name: 'ttl', args: [key] };
+    }),
+  );
+  return replies.map((leftSeconds) => redisTtlSeconds - (leftSeconds as number) >= minPayloadAgeSeconds);
 }
 
 function referredBy({ generations }: TraceSnapshot): (payload: PlacedPayload) => boolean {
