@@ -99,7 +99,14 @@ const NEVER: readonly ProblemKind[] = [
   'dead letter changed',
 ];
 /** Wrong unless Redis has lost what it had acknowledged. */
-const UNLESS_DESTROYED: readonly ProblemKind[] = ['twice under different flush ids', 'part missing'];
+const UNLESS_DESTROYED: readonly ProblemKind[] = [
+  'twice under different flush ids',
+  'generation with several flush ids',
+  'part missing',
+  'wrong segment',
+  'wrong is_segment',
+  'wrong segment attribute',
+];
 
 export interface Judgeable {
   readonly about: AboutRun;
@@ -131,7 +138,8 @@ export function judge(judgeable: Judgeable): ChaosReport {
     .map((kind) => `${kind}: ${problems.countOf(kind)}`);
   const unexcused = about.mode === 'flushed' ? lost.length : (lostByFault[UNEXPLAINED] ?? 0);
   if (unexcused > 0) wrong.push(`lost: ${unexcused} spans that no fault explains`);
-  if (destroying.length === 0 && output.partialGenerations > 0)
+  // Where offsets wait for the flush, what a loss has made partial is held back and read again.
+  if ((destroying.length === 0 || about.mode === 'flushed') && output.partialGenerations > 0)
     wrong.push(`partial generations: ${output.partialGenerations}`);
   const known = judgeable.repeats.filter((repeat) => !mayRepeat(repeat, judgeable));
   if (known.length > 0)
