@@ -270,6 +270,8 @@ export class Consumer implements RunningApp {
       sliceId: settings.sliceId,
       redisTtlSeconds: settings.redisTtlSeconds,
       dedupeWindowSeconds: settings.dedupeWindowSeconds,
+      // Payloads live for longer than any lease of theirs.
+      leaseSeconds: settings.leaseSeconds,
       compression: settings.compression,
       epoch: epoch === 0 ? undefined : epoch,
       waitReplicas: settings.waitReplicas,
