@@ -104,6 +104,21 @@ describe.each(LAYOUTS)('what is parked, %s', (layout) => {
     expect(await shortestDays(all)).toBeGreaterThan(29.9);
   });
 
+  it('is let go of when nothing of it is left, and nobody is told that it was deleted', async () => {
+    const { store, traceKey, parkedKey, add, claim } = open({ layout });
+    await add(A, A);
+    await parkAll(store, await claim(T0 + 10));
+    // As a reader does that begins another epoch.
+    await client.unlink(traceKey);
+    const lost = await store.listParked({ limit: 10 });
+    expect(lost).toHaveLength(1);
+    for await (const count of store.keepParked()) expect(count).toBe(0);
+    expect(await store.listParked({ limit: 10 })).toEqual([]);
+    expect(await store.deleteParked(lost)).toEqual([]);
+    expect(await claim(T0 + 10)).toEqual([]);
+    expect(await client.exists(parkedKey)).toBe(0);
+  });
+
   it('is gone without a trace when it has been deleted, wherever deleting was cut off', async () => {
     for (let cut = 0, isDone = false; !isDone; cut++) {
       const { store, sliceId, trace, parkedKey, add, claim } = open({ layout, dedupeWindowSeconds: 0 });

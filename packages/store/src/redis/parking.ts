@@ -89,18 +89,21 @@ export class ParkedGenerations {
     return waits;
   }
 
-  /** Lengthens the life of everything that is parked. Yields how many generations there were, a page at a time. */
+  /** Lengthens the life of everything that is parked, and lets go of what nothing is left of. Yields how many generations there were, a page at a time. */
   async *keepAll(): AsyncGenerator<number> {
     const shards = [...(await this.#queues.readShards()).keys()];
     await this.#queues.keepParked(shards, this.#ttlSeconds);
-    let page: ParkedRef[] = [];
+    let page: Found[] = [];
     const keepPage = async (): Promise<number> => {
       const known = await this.#find(page);
       await this.#keep(known.filter((generation) => generation !== undefined));
-      return page.length;
+      // Lost, or read again in another epoch: whoever claims it finds that it stands for nothing, and takes it out.
+      const gone = page.filter((_, i) => known[i] === undefined);
+      await this.#queues.unpark(groupBy(gone, ({ shard }) => shard));
+      return page.length - gone.length;
     };
-    for await (const { entry } of this.#scan(shards, GENERATIONS_AT_ONCE)) {
-      page.push({ entry });
+    for await (const found of this.#scan(shards, GENERATIONS_AT_ONCE)) {
+      page.push(found);
       if (page.length < GENERATIONS_AT_ONCE) continue;
       yield await keepPage();
       page = [];

@@ -266,7 +266,7 @@ export class RedisStore implements SegmentStore {
       const contents = await this.#parked.read(sealed);
       await this.#ledger.settle(contents.flatMap((content) => receiptsOf(content?.spans ?? [], 'deleted')));
       await this.complete(generations);
-      deleted.push(...taken.values());
+      deleted.push(...sealed);
     }
     return deleted;
   }
