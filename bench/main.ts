@@ -55,3 +55,5 @@ try {
   console.error(error.message);
   process.exitCode = 2;
 }
+// ioredis goes on refreshing the slots of a cluster that was disconnected while it did so.
+process.exit();
