@@ -1,6 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { createKafka } from '@spanbuf/kafka';
-import { type AppContext, connectRedis, defineApp, readKafkaConnection, readRedisConnection } from '@spanbuf/service';
+import {
+  type AppContext,
+  connectRedis,
+  defineApp,
+  readKafkaConnection,
+  readRedisConnection,
+  withinSeconds,
+} from '@spanbuf/service';
 import { Consumer, type ConsumerConnections } from './consumer.ts';
 import { DropRulesFile } from './drop-rules.ts';
 import { consumerMetrics } from './metrics.ts';
@@ -33,7 +40,11 @@ async function open(
     log: (level, message, details) => log[level](details, message),
   });
   try {
-    await kafka.check();
+    await withinSeconds(
+      kafka.check(),
+      settings.startSeconds,
+      `Kafka did not answer within ${settings.startSeconds} s: ${settings.kafkaBrokers.join(', ')}`,
+    );
     await kafka.describeTopic(settings.inputTopic);
     await kafka.describeTopic(settings.deadLetterTopic);
     const redis = await connectRedis(redisConnection.location, {

@@ -190,6 +190,8 @@ export class Consumer implements RunningApp {
       isPassing: (error) => error instanceof SpanbufError,
       onRetry: (error) => log.warn({ error: (error as Error).message }, 'cannot begin to read yet, trying again'),
     });
+    // Another assignment may have begun meanwhile, and must not be replaced by one that is over.
+    assignment.signal.throwIfAborted();
     const workers = new Map(
       assignment.partitions.map((partition) => [partition, this.#worker(partition, assignment, beginning)]),
     );
@@ -212,9 +214,12 @@ export class Consumer implements RunningApp {
   /** Everything that must be so before the first message is applied. */
   async #prepare({ partitions, topicId, positions, notes }: Assignment): Promise<Beginning> {
     const { settings } = this.#context;
+    const { kafka } = this.#connections;
     const known = Math.max(this.#current?.epoch ?? 0, ...[...notes.values()].map(Number).filter(Number.isInteger));
     const epoch = settings.commit === 'flushed' ? await this.#checkLosses(known) : 0;
-    const watermarks = await this.#connections.kafka.readWatermarks(settings.inputTopic);
+    // Those without a leader as well, of which there are no watermarks.
+    const { partitionCount } = await kafka.describeTopic(settings.inputTopic);
+    const watermarks = await kafka.readWatermarks(settings.inputTopic);
     const startOffsets = new Map(
       partitions.map((partition) => {
         const offset = positions.get(partition) ?? watermarks.get(partition)?.low;
@@ -230,7 +235,7 @@ export class Consumer implements RunningApp {
     const times = shardTimes(state, settings.clockGraceSeconds);
     const marked = state.shards.filter(({ clock }) => clock !== undefined);
     const clockSeconds = new Map(marked.map(({ shard }) => [shard, times.get(shard) as number]));
-    return { epoch, startOffsets, replayUntil, partitionCount: watermarks.size, clockSeconds };
+    return { epoch, startOffsets, replayUntil, partitionCount, clockSeconds };
   }
 
   #worker(partition: number, { topicId }: Assignment, beginning: Beginning): PartitionWorker {
@@ -463,6 +468,9 @@ export class Consumer implements RunningApp {
     const problems: string[] = [];
     const redisSeconds = this.#loops.secondsSinceSuccess('pressure');
     if (redisSeconds > FRESH_SECONDS) problems.push(`Redis has not answered for ${Math.round(redisSeconds)} s`);
+    const commitSeconds = this.#loops.secondsSinceSuccess('commit');
+    if (commitSeconds > FRESH_SECONDS + settings.commitSeconds)
+      problems.push(`nothing could be committed for ${Math.round(commitSeconds)} s`);
     const tenure = this.#tenure;
     if (tenure === undefined || tenure.assignment.signal.aborted) {
       problems.push(`no partitions: joining consumer group ${settings.consumerGroup}`);

@@ -1,7 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { createKafka } from '@spanbuf/kafka';
 import { SpanbufError } from '@spanbuf/keys';
-import { type AppContext, connectRedis, defineApp, readKafkaConnection, readRedisConnection } from '@spanbuf/service';
+import {
+  type AppContext,
+  connectRedis,
+  defineApp,
+  readKafkaConnection,
+  readRedisConnection,
+  withinSeconds,
+} from '@spanbuf/service';
 import { Flusher, type FlusherConnections } from './flusher.ts';
 import { flusherMetrics } from './metrics.ts';
 import { CONSUMER_SETTINGS, flusherRules, flusherSettings } from './settings.ts';
@@ -39,9 +46,18 @@ async function open(context: AppContext<typeof flusherSettings, typeof flusherMe
     log: (level, message, details) => log[level](details, message),
   });
   try {
-    await kafka.check();
+    await withinSeconds(
+      kafka.check(),
+      settings.startSeconds,
+      `Kafka did not answer within ${settings.startSeconds} s: ${settings.kafkaBrokers.join(', ')}`,
+    );
     const topic = await kafka.describeTopic(settings.outputTopic);
     const maxMessageBytes = messageLimit(settings, topic.maxMessageBytes);
+    if (topic.maxMessageBytes === undefined && settings.maxMessageBytes === undefined)
+      log.warn(
+        { topic: settings.outputTopic, maxMessageBytes },
+        'no permission to read the limit of the topic (DescribeConfigs): set SPANBUF_MAX_MESSAGE_BYTES to what it takes',
+      );
     const redis = await connectRedis(redisConnection.location, {
       timeoutSeconds: settings.startSeconds,
       clientName: instanceId,

@@ -78,8 +78,10 @@ export class Flusher implements RunningApp {
   #turn = 0;
   #overdueSeconds = 0;
   #current: EpochStore | undefined;
-  /** Wall time since which Kafka has not taken what was sent; undefined while it does. */
-  #refusingSinceMs: number | undefined;
+  /** Wall time since which Kafka has not taken what was sent, and when that was seen last; undefined while it does. */
+  #refusing: { readonly sinceMs: number; readonly lastMs: number } | undefined;
+  /** Wall time when a shard was last flushed, or there was none. */
+  #flushedMs: number;
 
   private constructor(context: Context, connections: FlusherConnections, producer: LogProducer) {
     const { settings, metrics, log, clockMs } = context;
@@ -87,6 +89,7 @@ export class Flusher implements RunningApp {
     this.#context = context;
     this.#connections = connections;
     this.#producer = producer;
+    this.#flushedMs = clockMs();
     const shared = { sliceId, redisTtlSeconds, deadlineSeconds: STORE_DEADLINE_SECONDS };
     this.#control = createBufferControl(connections.redis, shared);
     this.#losses = createLossWatch(connections.redis, shared);
@@ -143,7 +146,7 @@ export class Flusher implements RunningApp {
 
   /** One turn over all shards. Answers how long to wait until the next one, where that is shorter than usual. */
   async #flushShards(): Promise<number | undefined> {
-    const { settings } = this.#context;
+    const { settings, clockMs } = this.#context;
     const current = await this.#storeOfNow();
     const state = await this.#control.readState();
     const times = shardTimes(state, settings.clockGraceSeconds);
@@ -162,6 +165,7 @@ export class Flusher implements RunningApp {
         await hasMore.then(
           (more) => {
             isMore ||= more;
+            this.#flushedMs = clockMs();
           },
           (error: unknown) => errors.push(error),
         );
@@ -170,6 +174,7 @@ export class Flusher implements RunningApp {
     };
     await Promise.all(Array.from({ length: SHARDS_AT_ONCE }, work));
     if (errors.length > 0) throw errors[0];
+    this.#flushedMs = clockMs();
     return isMore ? 0 : undefined;
   }
 
@@ -231,7 +236,8 @@ export class Flusher implements RunningApp {
     metrics.inHandBytes.inc(bytes);
     try {
       const isTaken = await this.#delivery.deliver(buffer, segments, patience);
-      this.#refusingSinceMs = isTaken ? undefined : (this.#refusingSinceMs ?? clockMs());
+      const nowMs = clockMs();
+      this.#refusing = isTaken ? undefined : { sinceMs: this.#refusing?.sinceMs ?? nowMs, lastMs: nowMs };
       return isTaken && isCutShort(segments, bytes, { limit, maxBytes });
     } finally {
       metrics.inHandBytes.dec(bytes);
@@ -275,12 +281,18 @@ export class Flusher implements RunningApp {
 
   readyProblems(): readonly string[] {
     const { settings, clockMs } = this.#context;
+    const nowMs = clockMs();
     const problems: string[] = [];
     const redisSeconds = this.#loops.secondsSinceSuccess('presence');
     if (redisSeconds > FRESH_SECONDS) problems.push(`Redis has not answered for ${Math.round(redisSeconds)} s`);
-    const refusingSeconds = this.#refusingSinceMs === undefined ? 0 : (clockMs() - this.#refusingSinceMs) / 1_000;
+    // Whatever was refused is due again after a lease. When nothing is sent then, another flusher has got rid of it.
+    const isRefusing = this.#refusing !== undefined && nowMs - this.#refusing.lastMs < 2_000 * settings.leaseSeconds;
+    const refusingSeconds = isRefusing ? (nowMs - (this.#refusing?.sinceMs ?? nowMs)) / 1_000 : 0;
     const kafkaSeconds = Math.max(refusingSeconds, this.#loops.secondsSinceSuccess('kafka'));
     if (kafkaSeconds > FRESH_SECONDS) problems.push(`Kafka has not answered for ${Math.round(kafkaSeconds)} s`);
+    const idleSeconds = (nowMs - this.#flushedMs) / 1_000;
+    if (idleSeconds > FRESH_SECONDS + settings.leaseSeconds)
+      problems.push(`no shard could be flushed for ${Math.round(idleSeconds)} s`);
     if (this.#overdueSeconds > settings.readyMaxOverdueSeconds) {
       problems.push(
         `the oldest segment is due for ${Math.round(this.#overdueSeconds)} s, limit ${settings.readyMaxOverdueSeconds} s`,

@@ -15,6 +15,7 @@ export {
   type RunningApp,
 } from './process/app-definition.ts';
 export { BackgroundLoops } from './process/background-loops.ts';
+export { DeadlineError, withinSeconds } from './process/deadline.ts';
 export { type ProcessHost, processHost, type StopSignal } from './process/process-host.ts';
 export { pause, type RetryOptions, retry } from './process/retry.ts';
 export { runApp } from './process/run-app.ts';

@@ -1,10 +1,12 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { ChildProgram } from '@spanbuf/stack/processes';
 import { makeCertificates } from '@spanbuf/tooling/certificates';
 import { describeWithKafka } from '@spanbuf/tooling/kafka-clients';
 import { startKafka } from '@spanbuf/tooling/kafka-servers';
 import { startRedis } from '@spanbuf/tooling/redis-servers';
-import { expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { type Env, mainOf, System, stop } from '../system.ts';
 
 const ROOT = `${import.meta.dirname}/../../..`;
@@ -34,6 +36,14 @@ function isTrouble(line: string): boolean {
 }
 
 describeWithKafka('wrong settings', () => {
+  /** Takes connections, and answers nothing. */
+  const silent = createServer();
+  beforeAll(async () => {
+    silent.listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+  });
+  afterAll(() => void silent.close());
+
   const wrong: [what: string, env: (right: Env) => Env, message: RegExp][] = [
     ['a missing one', ({ SPANBUF_REDIS_URL: _, ...rest }) => rest, /SPANBUF_REDIS_URL is missing/],
     ['an unknown one', (right) => ({ ...right, SPANBUF_LAYUOT: 'colocated' }), /SPANBUF_LAYUOT.*SPANBUF_LAYOUT/],
@@ -52,6 +62,15 @@ describeWithKafka('wrong settings', () => {
       'a Kafka that is not there',
       (right) => ({ ...right, SPANBUF_KAFKA_BROKERS: '127.0.0.1:1', SPANBUF_START_SECONDS: '1' }),
       /127\.0\.0\.1:1/,
+    ],
+    [
+      'a Kafka that says nothing',
+      (right) => ({
+        ...right,
+        SPANBUF_KAFKA_BROKERS: `127.0.0.1:${(silent.address() as AddressInfo).port}`,
+        SPANBUF_START_SECONDS: '1',
+      }),
+      /Kafka did not answer within 1 s: 127\.0\.0\.1:\d+/,
     ],
     [
       'a wrong password',

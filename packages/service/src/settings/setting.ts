@@ -5,7 +5,7 @@ export interface Setting<S extends z.ZodType = z.ZodType> {
   readonly name: `SPANBUF_${string}`;
   /** Reads the text of the variable; with `.default(…)` or `.optional()` where it may be absent. */
   readonly schema: S;
-  /** One sentence, for `--help` and docs/configuration.md. */
+  /** One sentence, for `--help` and docs/reference. */
   readonly description: string;
   /** What of it must never be shown. */
   readonly secret: 'whole' | 'password-in-url' | undefined;
