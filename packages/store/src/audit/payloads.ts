@@ -83,7 +83,9 @@ async function areOld({ runner, settings }: AuditScope, payloads: readonly Place
       return { key, name: 'ttl', args: [key] };
     }),
   );
-  return replies.map((leftSeconds) => redisTtlSeconds - (leftSeconds as number) >= minPayloadAgeSeconds);
+  return replies.map(
+    (leftSeconds) => minPayloadAgeSeconds === 0 || redisTtlSeconds - (leftSeconds as number) >= minPayloadAgeSeconds,
+  );
 }
 
 function referredBy({ generations }: TraceSnapshot): (payload: PlacedPayload) => boolean {

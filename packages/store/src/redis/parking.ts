@@ -89,7 +89,10 @@ export class ParkedGenerations {
     return waits;
   }
 
-  /** Lengthens the life of everything that is parked, and lets go of what nothing is left of. Yields how many generations there were, a page at a time. */
+  /**
+   * Lengthens the life of everything that is parked, and lets go of what nothing is left of. Yields how many generations there
+   * were, a page at a time.
+   */
   async *keepAll(): AsyncGenerator<number> {
     const shards = [...(await this.#queues.readShards()).keys()];
     await this.#queues.keepParked(shards, this.#ttlSeconds);
