@@ -1,6 +1,7 @@
 /** `npm run chaos`: see `USAGE`. Run by tooling/chaos.mjs, once everything is built. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
+import { runProgram } from '@spanbuf/stack/run-program';
 import { formatReport } from './format-report.ts';
 import { ChaosUsageError, parseOptions, USAGE } from './options.ts';
 import { runChaos } from './run-chaos.ts';
@@ -46,24 +47,4 @@ async function main(): Promise<number> {
   }
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    // What it started ends with it.
-    if (stop.signal.aborted) process.exit(1);
-    stop.abort();
-  });
-}
-// The one who started it has died.
-process.on('disconnect', () => stop.abort());
-process.stdout.on('error', () => undefined);
-
-try {
-  process.exitCode = await main();
-} catch (error) {
-  if (!(error instanceof ChaosUsageError)) throw error;
-  console.error(error.message);
-  process.exitCode = 2;
-}
-if (process.connected) process.disconnect();
-// Left to itself Node may wait for ever for handles of its own to close, after twenty minutes of cut connections.
-process.exit();
+await runProgram(main, stop, ChaosUsageError);

@@ -5,6 +5,7 @@ import { type Flow, formatBalance, formatFlow, isDrained, readFlow } from './flo
 import { grouped } from './format-audit.ts';
 import { parseOptions, type StackOptions, StackUsageError, USAGE } from './options.ts';
 import type { ChildProgram } from './processes.ts';
+import { runProgram } from './run-program.ts';
 import { Stack, TOPICS } from './stack.ts';
 import { verifyTopics } from './verify.ts';
 
@@ -118,24 +119,4 @@ async function main(): Promise<number> {
   }
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    // What it started ends with it.
-    if (stop.signal.aborted) process.exit(1);
-    stop.abort();
-  });
-}
-// The one who started it has died.
-process.on('disconnect', () => stop.abort());
-process.stdout.on('error', () => undefined);
-
-try {
-  process.exitCode = await main();
-} catch (error) {
-  if (!(error instanceof StackUsageError)) throw error;
-  console.error(error.message);
-  process.exitCode = 2;
-}
-if (process.connected) process.disconnect();
-// Left to itself Node may wait for ever for handles of its own to close, after twenty minutes of cut connections.
-process.exit();
+await runProgram(main, stop, StackUsageError);
