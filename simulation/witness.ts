@@ -7,8 +7,8 @@ import type { Scenario } from './scenario.ts';
 import type { Command, Result } from './servers.ts';
 import { Violation } from './violation.ts';
 
-/** Where the arguments of `link` say of which epoch it is. */
-const LINK_EPOCH = 12;
+/** Where the arguments of `link` say of which epoch it is, and how many subsegments it has; what it says of each, and where it begins. */
+const [LINK_EPOCH, LINK_SUBSEGMENTS, LINK_FACTS, LINK_STRIDE] = [12, 13, 15, 8];
 
 /** What is known of one span of the input. Times are of the servers' clock, milliseconds. */
 interface SpanFacts {
@@ -124,16 +124,16 @@ export class Witness {
       const incarnation = script === 'link' ? (incarnations[linked++] as string) : '';
       if (error !== null || script === undefined) continue;
       const traceKey = String(command.args[2]);
-      const [handle, list, third] = command.args.slice(3).map(String);
+      const [handle, list, third] = command.args.slice(3);
       // See the headers of both: a link that was applied answers one string, a seal at least three things.
       if (script === 'link' && Buffer.isBuffer(reply)) {
         if (Number(command.args[LINK_EPOCH]) < this.#epoch) this.#disturbed.add(traceKey);
         this.#linked(trip, traceKey, command.args, incarnation, step);
       } else if (script === 'seal' && Array.isArray(reply) && reply.length > 2) {
-        const id = `${traceKey} ${handle}.${list} ${reply[0]}`;
+        const id = `${traceKey} ${handleOf(handle)}.${list} ${reply[0]}`;
         if (!this.#sealedAt.has(id)) this.#sealedAt.set(id, step);
       } else if (script === 'complete') {
-        this.#completed(traceKey, `${traceKey} ${handle}.${list} ${third}`);
+        this.#completed(traceKey, `${traceKey} ${handleOf(handle)}.${list} ${third}`);
       } else if (script === 'settle-offsets') {
         this.#settled(command.args);
       } else if (script === 'begin-epoch' && (reply as number[])[1] === 1) {
@@ -273,9 +273,8 @@ export class Witness {
       });
     }
     const { edges, positions, taken } = this.#incarnations.get(`${traceKey} ${incarnation}`) as Incarnation;
-    const partitions = new Set(
-      args.filter((arg) => /^@/.test(String(arg))).map((arg) => Number(String(arg).split('/')[1])),
-    );
+    const from = LINK_FACTS + LINK_STRIDE * Number(args[LINK_SUBSEGMENTS]);
+    const partitions = new Set(args.slice(from).map((position) => Number(String(position).split('/')[1])));
     for (const partition of partitions) {
       const { offsets, sinceMs } = trip.batches.get(partition) ?? { offsets: [], sinceMs: 0 };
       for (const offset of offsets) {
@@ -511,6 +510,11 @@ export class Witness {
       .map(([position]) => position);
     if (missing.length > 0) throw new Violation('nothing is lost', `never produced: ${missing.join(' ')}`);
   }
+}
+
+/** Of a handle as scripts have it: a colon, and the bytes of an id. */
+function handleOf(bytes: unknown): string {
+  return (bytes as Buffer).toString('hex', 1);
 }
 
 function generationId({ sealed }: FlushedSegment): string {

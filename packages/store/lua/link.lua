@@ -10,35 +10,53 @@ ARGV     1  now                 message time, Unix seconds
          8  firstList           random, 0 to 2^31 - 1: where lists of new records begin
          9  epochField, 10 epoch   an integer > 0, or '' where nobody counts them: see `e` of trace.lua
          11 subsegments         1 to 32
+         12 distinct            1: no id is in two of them, as top or as a span; else 0
          then for each subsegment:
          1  spans, 2 hasRoot 0|1, 3 shard, 4 entry (a member as in trace.lua), 5 bytes
          6  minOffset, 7 maxOffset   20 digits, or '' without offsets
+         8  ids: that of its top, then of its spans but the top, 8 bytes each; 1 to 256 spans in all of them together
          then for each subsegment its position: field '@<source>/<partition>', or '' without offsets
-         then for each subsegment topId and the ids of its spans, 16 hex digits each; 1 to 256 spans in all of them together
 RETURNS  { 'STALE' }                               the trace is of a later epoch; nothing was written
          { 'PARTIAL', position, offset taken, … }  some subsegments are partly replays; nothing was written
          else one string, as a table costs more: effects, a line feed, and for each segment touched that holds spans its handle
          and its record, which says when it is to be taken. Effects are
-           S<handle>.<list>.<shard>;   sealed: to be scheduled at once, then confirmed
-           A<handle>.<list>.<shard>;   absorbed: its queue entry is of no use any more
-           R<index>;                   subsegment, from 0, that was a replay: nothing refers to its payload
+           S<place>                  sealed: to be scheduled at once, then confirmed. Places are those of `o` in trace.lua
+           A<place>                  absorbed: its queue entry is of no use any more
+           R<index, 1 byte>          subsegment, from 0, that was a replay: nothing refers to its payload
          Of a call that had been applied before, nothing counts as a replay.
 COST     O(spans of the call), one slot; independent of the size of the segments. No other key is touched.
 ]]
 --@include trace
-local call, ARGV, trace = redis.call, ARGV, KEYS[1]
+local call, ARGV, trace, sub, char, byte = redis.call, ARGV, KEYS[1], string.sub, string.char, string.byte
 local now, maxBytes, token = ARGV[1] + 0, ARGV[6] + 0, ARGV[7]
 local epochField, epoch, subsegments = ARGV[9], ARGV[10], ARGV[11] + 0
-local FACTS, STRIDE = 12, 7
-local POSITIONS = FACTS + STRIDE * subsegments
-local IDS = POSITIONS + subsegments
+local FACTS, STRIDE = 13, 8
+local IDS, POSITIONS = FACTS + STRIDE - 1, FACTS + STRIDE * subsegments
+local SMALL_FIELDS, CHUNKS, BUCKET_BYTES, PLACE_BYTES = 64, 16, 1024, 17
 
--- One read for all that is named in the call; none of a trace that is new, as most are. What ARGV has at `at`, it has at
--- `at + GOT`.
-local got = call('EXISTS', trace) == 0 and {}
-  or call('HMGET', trace, 'n', 'i', 'o', token, epochField, unpack(ARGV, POSITIONS))
-local GOT = 6 - POSITIONS
-local of = got[5]
+-- The field of the bucket for an id. There are more of the next level, the 7th has one for each id.
+local function bucketOf(id, level)
+  if level == 1 then return '~' .. sub(id, 8) .. char(byte(id, 7) % 16) end
+  return '~' .. sub(id, 8 - level)
+end
+
+-- Fields as they are: of a small trace all, of a large one those that the call may need, none of one that is new, as most are.
+local has, fieldsThere = {}, call('HLEN', trace)
+if fieldsThere > SMALL_FIELDS then
+  local names = { 'n', 'i', 'o', token, epochField, unpack(ARGV, POSITIONS) }
+  for k = 0, CHUNKS - 1 do names[#names + 1] = '=' .. char(48 + k) end
+  for at = IDS, POSITIONS - 1, STRIDE do
+    for from = 1, #ARGV[at], 8 do
+      local id, count = sub(ARGV[at], from, from + 7), #names
+      names[count + 1], names[count + 2] = ':' .. id, bucketOf(id, 1)
+    end
+  end
+  for k, value in ipairs(call('HMGET', trace, unpack(names))) do has[names[k]] = value end
+elseif fieldsThere > 0 then
+  local all = call('HGETALL', trace)
+  for at = 1, #all, 2 do has[all[at]] = all[at + 1] end
+end
+local of = has[epochField]
 if of and epoch == '' then
   -- From now on it may hold what nobody reads again.
   call('HDEL', trace, epochField)
@@ -47,14 +65,14 @@ elseif of and of + 0 > epoch + 0 then
 elseif of and of + 0 < epoch + 0 then
   -- It may lack what Redis has lost, and everything that was open comes again.
   call('UNLINK', trace)
-  got = {}
+  has = {}
 end
-local incarnation = got[2]
-local again = got[4] or (incarnation and string.sub(incarnation, 1, #token + 1) == token .. '.')
+local incarnation = has['i']
+local again = has[token] or (incarnation and sub(incarnation, 1, #token + 1) == token .. '.')
 
 local anyNew, replay, partial = false, nil, nil
 for k = 0, subsegments - 1 do
-  local at, taken = FACTS + STRIDE * k, got[GOT + POSITIONS + k]
+  local at, taken = FACTS + STRIDE * k, has[ARGV[POSITIONS + k]]
   if again or (taken and ARGV[at + 6] <= taken) then
     replay = replay or {}
     replay[k] = true
@@ -68,28 +86,53 @@ for k = 0, subsegments - 1 do
 end
 if partial then return partial end
 
--- By id: the next one, or a record as it is stored. Those in use are in `records`.
-local values, records = {}, {}
-if incarnation then
-  for at = IDS, #ARGV do
-    local value = got[GOT + at]
-    if value then values[ARGV[at]] = value end
+-- Records in use by handle; handles by the id of a span that is none.
+local records, handles, chunks = {}, {}, 0
+while incarnation and chunks < CHUNKS do
+  local chunk = has['=' .. char(48 + chunks)]
+  if not chunk then break end
+  local handle = ':' .. sub(chunk, 1, 8)
+  for at = 9, #chunk, 8 do handles[sub(chunk, at, at + 7)] = handle end
+  chunks = chunks + 1
+end
+-- Ids to be stored, one after the other, by handle.
+local pending = {}
+-- Pairs to be written; of those that have the same field the last one counts. Growing costs as much again as what is usual here.
+local fields, size = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, 0
+
+local function read(field)
+  local value = has[field]
+  if value == nil then
+    value = redis.call('HGET', KEYS[1], field)
+    has[field] = value
+  end
+  return value
+end
+
+-- The handle of an id, if it is known.
+local function known(id)
+  local handle = ':' .. id
+  if has[handle] or records[handle] then return handle end
+  handle = handles[id]
+  if handle or chunks < CHUNKS then return handle end
+  for level = 1, 7 do
+    local bucket, at = read(bucketOf(id, level)), 0
+    if not bucket then return nil end
+    repeat at = string.find(bucket, id, at + 1, true) until not at or at % 16 == 1
+    if at then
+      handles[id] = ':' .. sub(bucket, at + 8, at + 15)
+      return handles[id]
+    end
+    if #bucket < BUCKET_BYTES then return nil end
   end
 end
--- Pairs to be written; of those that have the same field the last one counts. Growing costs as much again as what is usual here.
-local fields, size =
-  { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, 0
 
--- The handle of an id that is known. From then on everything on the way leads there at once.
-local function find(id)
-  local handle, hops = id, 0
+-- The handle of the segment that a handle has gone into. From then on everything on the way leads there at once.
+local function find(first)
+  local handle, hops = first, 0
   while not records[handle] do
-    local value = values[handle]
-    if not value then
-      value = redis.call('HGET', KEYS[1], handle)
-      values[handle] = value
-    end
-    if #value ~= 16 then
+    local value = read(handle)
+    if #value ~= 9 then
       local r = { struct.unpack(RECORD, value) }
       r[14] = false
       records[handle] = r
@@ -100,14 +143,14 @@ local function find(id)
     end
   end
   for _ = 2, hops do
-    local next = values[id]
-    fields[size + 1], fields[size + 2], values[id] = id, handle, handle
-    size, id = size + 2, next
+    local next = has[first]
+    fields[size + 1], fields[size + 2], has[first] = first, handle, handle
+    size, first = size + 2, next
   end
   return handle
 end
 
-local waiting, unconfirmed = (got[1] or 0) + 0, got[3] or ''
+local waiting, unconfirmed = (has['n'] or 0) + 0, has['o'] or ''
 local reply, length, time = { nil, nil, nil, nil }, 0, nil
 -- Whether the call concerns a record; behind what is stored of it.
 local TOUCHED = 14
@@ -118,79 +161,87 @@ local function millis(seconds)
   return ms
 end
 
+-- What `o` of trace.lua has of a list.
+local function placeOf(handle, list, shard) return struct.pack('<c9I4I4', handle, list, shard) end
+
 -- Seals what a record holds, for its size. Answers what is to be scheduled.
 local function seal(at, handle, r)
-  local list = handle .. '.' .. r[5]
-  fields[at + 1], fields[at + 2] = '#' .. list, sealRecord(r, 4)
-  return list .. '.' .. r[4] .. ';'
+  local place = placeOf(handle, r[5], r[4])
+  fields[at + 1], fields[at + 2] = '#' .. handle .. '.' .. r[5], sealRecord(r, 4)
+  return place
 end
 
-local united, id = false, IDS
+local united, isNew = false, not incarnation and ARGV[12] == '1'
 for k = 0, subsegments - 1 do
-  local at, topId, first, last = FACTS + STRIDE * k, ARGV[id], id + 1, id + ARGV[FACTS + STRIDE * k]
-  id = last + 1
+  local at = FACTS + STRIDE * k
+  local ids, spans = ARGV[at + 7], ARGV[at] + 0
   if replay and replay[k] then
     if not again then
       length = length + 1
-      reply[length] = 'R' .. k .. ';'
+      reply[length] = 'R' .. char(k)
     end
-    for each = first, last do
-      if values[ARGV[each]] then records[find(ARGV[each])][TOUCHED] = true end
+    for from = 1, #ids, 8 do
+      local handle = known(sub(ids, from, from + 7))
+      if handle then records[find(handle)][TOUCHED] = true end
     end
   else
-    local handle, r = topId, nil
-    if values[topId] then
-      handle = find(topId)
-      r = records[handle]
+    local topId = sub(ids, 1, 8)
+    local handle = not isNew and known(topId)
+    if handle then
+      handle = find(handle)
     else
+      handle = ':' .. topId
       -- Numbers that become part of names are text already.
-      r = { 0, topId, 0, 0, ARGV[8], 1, '0', 0, 0, now, 0, 0, 0, true }
-      records[handle], values[handle] = r, ''
+      records[handle] = { 0, topId, 0, 0, ARGV[8], 1, '0', 0, 0, now, 0, 0, 0, true }
     end
+    local r = records[handle]
     if ARGV[at + 1] == '1' and r[FLAGS] % 2 == 0 and r[NAME] == topId then r[FLAGS] = r[FLAGS] + 1 end
-    for each = first, last do
-      local spanId = ARGV[each]
-      if not values[spanId] then
-        values[spanId] = handle
-        fields[size + 1], fields[size + 2] = spanId, handle
-        size = size + 2
-        if r[RANK] == 0 then r[RANK] = 1 end
-      elseif spanId ~= handle then
-        local other = find(spanId)
-        if other ~= handle and records[other][NAME] == spanId and records[other][FLAGS] % 2 == 0 then
-          -- One segment of two: `c` is named after a span whose parent is in `t`.
-          local t, c, top, winner, loser = r, records[other], handle, handle, other
-          if c[RANK] > t[RANK] then winner, loser = other, top end
-          local w, l = records[winner], records[loser]
-          if w[RANK] == l[RANK] then w[RANK] = w[RANK] + 1 end
-          local generation = math.max(t[GENERATION], c[GENERATION])
-          c[NAME], c[FLAGS], c[GENERATION], t[GENERATION] = t[NAME], t[FLAGS], generation, generation
-          if t[SPANS] > 0 and c[SPANS] > 0 then
-            if t[BYTES] + c[BYTES] > maxBytes then
-              local larger = c[BYTES] > t[BYTES] and other or top
-              unconfirmed = unconfirmed .. seal(size, larger, records[larger])
-              size, w[GENERATION] = size + 2, generation + 1
-            else
-              waiting = waiting - 1
+    if isNew then
+      if #ids > 8 then pending[handle], r[RANK] = sub(ids, 9), 1 end
+    else
+      for from = 9, #ids, 8 do
+        local id = sub(ids, from, from + 7)
+        local other = known(id)
+        if not other then
+          handles[id], pending[handle] = handle, (pending[handle] or '') .. id
+          if r[RANK] == 0 then r[RANK] = 1 end
+        elseif other ~= handle then
+          other = find(other)
+          if other ~= handle and records[other][NAME] == id and records[other][FLAGS] % 2 == 0 then
+            -- One segment of two: `c` is named after a span whose parent is in `t`.
+            local t, c, top, winner, loser = r, records[other], handle, handle, other
+            if c[RANK] > t[RANK] then winner, loser = other, top end
+            local w, l = records[winner], records[loser]
+            if w[RANK] == l[RANK] then w[RANK] = w[RANK] + 1 end
+            local generation = math.max(t[GENERATION], c[GENERATION])
+            c[NAME], c[FLAGS], c[GENERATION], t[GENERATION] = t[NAME], t[FLAGS], generation, generation
+            if t[SPANS] > 0 and c[SPANS] > 0 then
+              if t[BYTES] + c[BYTES] > maxBytes then
+                local larger = c[BYTES] > t[BYTES] and other or top
+                unconfirmed = unconfirmed .. seal(size, larger, records[larger])
+                size, w[GENERATION] = size + 2, generation + 1
+              else
+                waiting = waiting - 1
+              end
             end
-          end
-          if l[SPANS] > 0 then
-            local list = loser .. '.' .. l[LIST] .. '.'
-            length = length + 1
-            reply[length] = 'A' .. list .. l[SHARD] .. ';'
-            fields[size + 1], fields[size + 2] = winner .. '.' .. w[LIST] .. '.' .. w[ENTRIES], '>' .. list .. l[ENTRIES]
-            size, w[ENTRIES] = size + 2, w[ENTRIES] + 1
-            if w[SPANS] == 0 then
-              w[SHARD], w[HELD], w[FIRST], w[LAST] = l[SHARD], l[HELD], l[FIRST], l[LAST]
-            else
-              local latest = math.max(w[FIRST] + w[LAST] / 1000, l[FIRST] + l[LAST] / 1000)
-              w[HELD], w[FIRST] = math.min(w[HELD], l[HELD]), math.min(w[FIRST], l[FIRST])
-              w[LAST] = millis(latest - w[FIRST])
+            if l[SPANS] > 0 then
+              length = length + 1
+              reply[length] = 'A' .. placeOf(loser, l[LIST], l[SHARD])
+              fields[size + 1] = winner .. '.' .. w[LIST] .. '.' .. w[ENTRIES]
+              fields[size + 2] = '>' .. loser .. '.' .. l[LIST] .. '.' .. l[ENTRIES]
+              size, w[ENTRIES] = size + 2, w[ENTRIES] + 1
+              if w[SPANS] == 0 then
+                w[SHARD], w[HELD], w[FIRST], w[LAST] = l[SHARD], l[HELD], l[FIRST], l[LAST]
+              else
+                local latest = math.max(w[FIRST] + w[LAST] / 1000, l[FIRST] + l[LAST] / 1000)
+                w[HELD], w[FIRST] = math.min(w[HELD], l[HELD]), math.min(w[FIRST], l[FIRST])
+                w[LAST] = millis(latest - w[FIRST])
+              end
+              w[SPANS], w[BYTES] = w[SPANS] + l[SPANS], w[BYTES] + l[BYTES]
             end
-            w[SPANS], w[BYTES] = w[SPANS] + l[SPANS], w[BYTES] + l[BYTES]
+            fields[size + 1], fields[size + 2], has[loser], records[loser] = loser, winner, winner, nil
+            size, handle, r, united = size + 2, winner, w, true
           end
-          fields[size + 1], fields[size + 2], values[loser], records[loser] = loser, winner, winner, nil
-          size, handle, r, united = size + 2, winner, w, true
         end
       end
     end
@@ -209,14 +260,14 @@ for k = 0, subsegments - 1 do
     end
     fields[size + 1], fields[size + 2] = handle .. '.' .. r[LIST] .. '.' .. r[ENTRIES], ARGV[at + 3]
     size = size + 2
-    r[ENTRIES], r[SPANS], r[BYTES], r[TOUCHED] = r[ENTRIES] + 1, r[SPANS] + last - first + 1, r[BYTES] + bytes, true
+    r[ENTRIES], r[SPANS], r[BYTES], r[TOUCHED] = r[ENTRIES] + 1, r[SPANS] + spans, r[BYTES] + bytes, true
     if r[BYTES] >= maxBytes then
       unconfirmed = unconfirmed .. seal(size, handle, r)
       size = size + 2
     end
     local position, maxOffset = ARGV[POSITIONS + k], ARGV[at + 6]
-    if position ~= '' and (not values[position] or maxOffset > values[position]) then
-      fields[size + 1], fields[size + 2], values[position] = position, maxOffset, maxOffset
+    if position ~= '' and (not has[position] or maxOffset > has[position]) then
+      fields[size + 1], fields[size + 2], has[position] = position, maxOffset, maxOffset
       size = size + 2
     end
   end
@@ -224,13 +275,13 @@ end
 -- What was redirected to a handle that is none any more.
 if united then
   for at = 2, size, 2 do
-    if #fields[at] == 16 then fields[at] = find(fields[at]) end
+    if #fields[at] == 9 then fields[at] = find(fields[at]) end
   end
 end
 
-if unconfirmed ~= '' then
+for at = 1, #unconfirmed, PLACE_BYTES do
   length = length + 1
-  reply[length] = string.gsub(unconfirmed, '[^;]+;', 'S%0')
+  reply[length] = 'S' .. sub(unconfirmed, at, at + PLACE_BYTES - 1)
 end
 length = length + 1
 reply[length] = '\n'
@@ -254,11 +305,33 @@ for handle, r in next, records do
 end
 if not anyNew then return table.concat(reply) end
 
-if unconfirmed ~= (got[3] or '') then
+local filled = {}
+for handle, ids in next, pending do
+  local handleId = sub(handle, 2)
+  for at = 1, #ids, 56 do
+    if chunks < CHUNKS then
+      fields[size + 1], fields[size + 2] = '=' .. char(48 + chunks), handleId .. sub(ids, at, at + 55)
+      size, chunks = size + 2, chunks + 1
+    else
+      for from = at, math.min(at + 48, #ids), 8 do
+        local id, level = sub(ids, from, from + 7), 1
+        while #(read(bucketOf(id, level)) or '') >= BUCKET_BYTES do level = level + 1 end
+        local bucket = bucketOf(id, level)
+        has[bucket] = (has[bucket] or '') .. id .. handleId
+        filled[bucket] = true
+      end
+    end
+  end
+end
+for bucket in next, filled do
+  fields[size + 1], fields[size + 2] = bucket, has[bucket]
+  size = size + 2
+end
+if unconfirmed ~= (has['o'] or '') then
   fields[size + 1], fields[size + 2] = 'o', unconfirmed
   size = size + 2
 end
-if waiting ~= (got[1] or 0) + 0 then
+if waiting ~= (has['n'] or 0) + 0 then
   fields[size + 1], fields[size + 2] = 'n', waiting == 1 and '1' or waiting
   size = size + 2
 end
@@ -278,7 +351,7 @@ if not incarnation then
   size = size + 2
 end
 -- Nor does one that holds something from before epochs were counted.
-if epoch ~= '' and (got[1] or 0) + 0 == 0 then
+if epoch ~= '' and (has['n'] or 0) + 0 == 0 then
   fields[size + 1], fields[size + 2] = epochField, epoch
   size = size + 2
 end

@@ -2,7 +2,7 @@
 --[[ seal: turns what a queue entry stands for into an immutable generation, or says where it went. Running it again gives
 the same generation again until that is completed.
 KEYS     1  trace
-ARGV     1  handle, 2 list      as in the queue entry
+ARGV     1  handle, 2 list      of the queue entry; the handle as in trace.lua
          3  now                 message time, Unix seconds
          4  reason              number as of sealRecord in trace.lua; 0: only if due; else seal in any case, for this reason unless
                                 it is due as well
@@ -28,10 +28,10 @@ end
 
 local entries
 if packed then
-  entries = select(6, struct.unpack('<Bc16BI3I4I4', packed))
+  entries = select(6, struct.unpack('<Bc8BI3I4I4', packed))
 else
   local current, hops = handle, 0
-  while record and #record == 16 do
+  while record and #record == 9 do
     if hops == 64 then error('CORRUPT redirects of ' .. trace .. ' do not end') end
     current, hops = record, hops + 1
     record = call('HGET', trace, current)

@@ -266,7 +266,9 @@ describe.each(TOPOLOGIES)('an audit, on %s', (topology) => {
       const of = aTrace();
       await add(A, A, {}, of);
       await add(B, A, {}, of);
-      const field = Object.keys(await client.hgetall(traceKey)).find((name) => /^a{16}\.\d+\.0$/.test(name)) as string;
+      const field = (await client.hkeysBuffer(traceKey)).find((name) =>
+        name.toString('hex').startsWith(`3a${A}2e`),
+      ) as Buffer;
       // As if the consumer had died before it linked what it wrote.
       await client.unlink(traceKey);
       await store.add([addition(trace, C, C)], POLICY, { now: T0 });
@@ -373,7 +375,7 @@ describe.each(TOPOLOGIES)('an audit, on %s', (topology) => {
       });
       await store.add([{ ...trace, subsegments }], policy, { now: T0 });
     }
-    expect(await client.hlen(formatTraceKey(trace))).toBeGreaterThan(6_000);
+    expect(await client.hlen(formatTraceKey(trace))).toBeGreaterThan(4_096);
     const clean = await audit();
     expect(clean.findings).toEqual([]);
     expect(clean.report.shards).toMatchObject([{ heldSpanCount: 6_000, generationCount: 1 }]);

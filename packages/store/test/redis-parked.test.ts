@@ -270,7 +270,9 @@ describe('a parked generation', () => {
     await parkAll(store, [sealed]);
     // As if the process that sealed it had died before it could strike it off this list.
     const [, handle, list] = /:([0-9a-f]{16})\.(\d+)$/.exec(entry as string) as unknown as [string, string, string];
-    await client.hset(traceKey, 'o', `${handle}.${list}.0;`);
+    const place = Buffer.from(`3a${handle}${'00'.repeat(8)}`, 'hex');
+    place.writeUInt32LE(Number(list), 9);
+    await client.hset(traceKey, 'o', place);
     await store.add([addition(trace, B, A)], POLICY, { now: T0 });
     expect((await dueIn(client, { shard: 0, sliceId })).map((queued) => queued.entry)).not.toContain(entry);
     expect(await client.hexists(traceKey, 'o')).toBe(0);

@@ -12,7 +12,7 @@ import {
   settleCommand,
 } from '../redis/queue-scripts.ts';
 import type { RedisReply } from '../redis/redis-runner.ts';
-import { unpackRecord } from '../redis/trace-scripts.ts';
+import { handleField, RECORD_BYTES, sealedField, unpackRecord } from '../redis/trace-scripts.ts';
 import { type AuditScope, ownQueue } from './audit-scope.ts';
 import { findPlaces } from './entry-places.ts';
 import { isHash } from './key-kinds.ts';
@@ -32,7 +32,6 @@ type EntryData = { readonly due: string; readonly held: string } | undefined;
 
 const SCAN_PAGE = 512;
 const MICROS = 1_000_000;
-const REDIRECT_BYTES = 16;
 
 /** The entries under a key of a queue, in pages. An entry may come twice. */
 export async function* scanEntries({ runner }: AuditScope, queue: QueueKey): AsyncGenerator<QueuedEntry[]> {
@@ -64,9 +63,9 @@ export async function inspectEntries(
   );
   const replies = await scope.runner.run(
     readable.map((at) => {
-      const { trace, handle, list } = targets[at] as NonNullable<ReturnType<typeof parsedEntry>>;
-      const key = formatTraceKey(trace);
-      return { key, name: 'hmget', args: [key, `#${handle}.${list}`, handle] };
+      const target = targets[at] as NonNullable<ReturnType<typeof parsedEntry>>;
+      const key = formatTraceKey(target.trace);
+      return { key, name: 'hmget', args: [key, sealedField(target), handleField(target.handle)] };
     }),
   );
   const found = new Map<number, Suspicion[]>();
@@ -94,7 +93,7 @@ function parsedEntry(entry: string): ReturnType<typeof parseEntry> | undefined {
 
 function dataOf(list: number, [sealed, record]: readonly (Buffer | null | undefined)[]): EntryData {
   if (sealed) return { due: '-inf', held: '0' };
-  if (!record || record.length === REDIRECT_BYTES) return undefined;
+  if (!record || record.length !== RECORD_BYTES) return undefined;
   const { list: liveList, spanCount, due, held } = unpackRecord(record);
   return liveList === list && spanCount > 0 ? { due, held } : undefined;
 }

@@ -3,7 +3,16 @@ import { entryOf, pagesOf } from '../redis/grouping.ts';
 import { type Member, parseMember } from '../redis/members.ts';
 import type { QueueTimes } from '../redis/queue-scripts.ts';
 import type { RedisReply, RedisRunner } from '../redis/redis-runner.ts';
-import { type EntryRef, RECORD_BYTES, SEALED_BYTES, unpackRecord, unpackSealed } from '../redis/trace-scripts.ts';
+import {
+  type EntryRef,
+  HANDLE_BYTES,
+  handleAt,
+  RECORD_BYTES,
+  readTraceCommand,
+  SEALED_BYTES,
+  unpackRecord,
+  unpackSealed,
+} from '../redis/trace-scripts.ts';
 
 /** Spans that a trace holds: a live segment, or a sealed generation. */
 export interface HeldGeneration extends EntryRef {
@@ -46,12 +55,12 @@ const AT_ONCE = { due: '-inf', held: '0' };
 
 /** Of whichever slice. */
 const EPOCH = /^e\d*$/;
-const SPAN_ID = /^[0-9a-f]{16}$/;
-const LIST_ENTRY = /^([0-9a-f]{16}\.\d+)\.(\d+)$/;
-const SEALED = /^#([0-9a-f]{16})\.(\d+)$/;
+// One character stands for a byte: see trace.lua.
+const HANDLE = /^:[\s\S]{8}$/;
+const LIST_ENTRY = /^(:[\s\S]{8}\.\d+)\.(\d+)$/;
+const SEALED = /^#(:[\s\S]{8})\.(\d+)$/;
 const MEMBER = /^[cdb][0-9a-f]{16}\.[0-9A-Za-z_-]{1,32}$/;
-const LINK = /^>([0-9a-f]{16}\.\d+)\.(\d+)$/;
-const SPAN_ID_BYTES = 16;
+const LINK = /^>(:[\s\S]{8}\.\d+)\.(\d+)$/;
 
 /** Fields that matter: records of segments, sealed generations, entries of lists. */
 interface TraceFields {
@@ -67,10 +76,8 @@ export async function readTraces(runner: RedisRunner, traces: readonly TraceRef[
   const sizes = await runner.run(keys.map((key) => ({ key, name: 'hlen', args: [key] })));
   const isSmall = (at: number): boolean => (sizes[at] as number) <= MOST_FIELDS_AT_ONCE;
   const small = [...keys.keys()].filter(isSmall);
-  const replies = await runner.run(
-    small.map((at) => ({ key: keys[at] as string, name: 'hgetall', args: [keys[at] as string] })),
-  );
-  const bySmall = new Map(small.map((at, i) => [at, fieldsOf(Object.entries(replies[i] as unknown as Hash))]));
+  const replies = await runner.run(small.map((at) => readTraceCommand(keys[at] as string)));
+  const bySmall = new Map(small.map((at, i) => [at, fieldsOf(pairsOf(replies[i] as readonly Buffer[]))]));
   const snapshots: TraceSnapshot[] = [];
   for (const [at, trace] of traces.entries()) {
     const fields = bySmall.get(at);
@@ -80,8 +87,10 @@ export async function readTraces(runner: RedisRunner, traces: readonly TraceRef[
   return snapshots;
 }
 
-/** As ioredis makes it of the map that RESP3 answers. */
-type Hash = Record<string, Buffer>;
+/** Names of fields as text, with a character for each byte. */
+function pairsOf(flat: readonly Buffer[]): (readonly [string, Buffer])[] {
+  return pagesOf(flat, 2).map(([field, value]) => [(field as Buffer).toString('latin1'), value as Buffer]);
+}
 
 async function readLarge(runner: RedisRunner, trace: TraceRef): Promise<TraceSnapshot> {
   const key = formatTraceKey(trace);
@@ -94,16 +103,17 @@ async function readLarge(runner: RedisRunner, trace: TraceRef): Promise<TraceSna
       const args = [key, cursor, 'COUNT', FIELDS_PAGE];
       const [reply] = await runner.run([{ key, name: 'hscan', args }]);
       const [next, flat] = reply as readonly [Buffer, readonly Buffer[]];
-      note(
-        fields,
-        pagesOf(flat, 2).map(([field, value]) => [String(field), value as Buffer]),
-      );
+      note(fields, pairsOf(flat));
       cursor = String(next);
     } while (cursor !== '0');
     // Whatever adds spans or unites segments changes a record that was there, or adds fields.
     const names = [...fields.records.keys()];
     const again = await runner.run(
-      pagesOf(names, FIELDS_PAGE).map((page) => ({ key, name: 'hmget', args: [key, ...page] })),
+      pagesOf(names, FIELDS_PAGE).map((page) => ({
+        key,
+        name: 'hmget',
+        args: [key, ...page.map((name) => Buffer.from(name, 'latin1'))],
+      })),
     );
     const values = again.flatMap((page) => page as readonly RedisReply[]) as (Buffer | null)[];
     const [sizeAfter] = await runner.run([{ key, name: 'hlen', args: [key] }]);
@@ -135,14 +145,14 @@ function note(fields: TraceFields, pairs: readonly (readonly [string, Buffer])[]
   for (const [field, value] of pairs) {
     if (EPOCH.test(field)) fields.epoch = Math.max(fields.epoch ?? 0, Number(value));
     const isSealed = SEALED.test(field);
-    if (isSealed || (SPAN_ID.test(field) && value.length !== SPAN_ID_BYTES)) {
+    if (isSealed || (HANDLE.test(field) && value.length !== HANDLE_BYTES)) {
       if (value.length === (isSealed ? SEALED_BYTES : RECORD_BYTES)) records.set(field, value);
       else unreadable.push(field);
       continue;
     }
     const [, list, at] = LIST_ENTRY.exec(field) ?? [];
     if (list === undefined) continue;
-    const entry = String(value);
+    const entry = value.toString('latin1');
     if (MEMBER.test(entry) || LINK.test(entry))
       entryOf(lists, list, () => new Map<number, string>()).set(Number(at), entry);
     else unreadable.push(field);
@@ -156,15 +166,15 @@ function generationsOf(trace: TraceRef, { records, lists }: TraceFields): HeldGe
     const packed = value.toString('latin1');
     if (sealedHandle !== undefined) {
       const { segmentId, shard, spanCount, entries } = unpackSealed('', value, []);
-      const ref = { handle: sealedHandle, list: Number(sealedList) };
-      const contents = membersOf(trace, lists, { ...ref, entries });
+      const ref = { handle: handleAt(Buffer.from(sealedHandle, 'latin1'), 0), list: Number(sealedList) };
+      const contents = membersOf(trace, lists, { name: `${sealedHandle}.${sealedList}`, entries });
       generations.push({ ...ref, segmentId, shard, spanCount, packed, times: AT_ONCE, ...contents });
       continue;
     }
     const { segmentId, shard, spanCount, list, entries, due, held } = unpackRecord(value);
     if (spanCount === 0) continue;
-    const ref = { handle: field, list };
-    const contents = membersOf(trace, lists, { ...ref, entries });
+    const ref = { handle: handleAt(Buffer.from(field, 'latin1'), 0), list };
+    const contents = membersOf(trace, lists, { name: `${field}.${list}`, entries });
     generations.push({ ...ref, segmentId, shard, spanCount, packed, times: { due, held }, ...contents });
   }
   return generations;
@@ -174,12 +184,12 @@ function generationsOf(trace: TraceRef, { records, lists }: TraceFields): HeldGe
 function membersOf(
   trace: TraceRef,
   lists: TraceFields['lists'],
-  own: EntryRef & { readonly entries: number },
+  own: { readonly name: string; readonly entries: number },
 ): { members: Member[]; missingEntryCount: number } {
   const members: Member[] = [];
   let missingEntryCount = 0;
   const followed = new Set<string>();
-  const open = [{ name: `${own.handle}.${own.list}`, entries: own.entries }];
+  const open = [own];
   for (let list = open.pop(); list !== undefined; list = open.pop()) {
     if (followed.has(list.name)) continue;
     followed.add(list.name);

@@ -1,6 +1,13 @@
 import { type Member, parseMember } from './members.ts';
 import type { RedisCommand, RedisRunner } from './redis-runner.ts';
-import { type EntryRef, PAGE_ENTRIES, readEntriesCommand, type SealedRef, sweepCommand } from './trace-scripts.ts';
+import {
+  type EntryRef,
+  handleAt,
+  PAGE_ENTRIES,
+  readEntriesCommand,
+  type SealedRef,
+  sweepCommand,
+} from './trace-scripts.ts';
 
 interface MemberList extends EntryRef {
   readonly entries: number;
@@ -18,6 +25,9 @@ export interface KnownGeneration {
   readonly sealed: SealedRef;
   readonly firstPage: readonly string[];
 }
+
+/** Of the handle that a link begins with. */
+const HANDLE_END = 10;
 
 /** Pages that are read at once. */
 const PAGES_AT_ONCE = 32;
@@ -54,7 +64,10 @@ export async function readContents(runner: RedisRunner, generations: readonly Kn
     );
     for (const [i, { content }] of some.entries()) {
       const entries = replies[i] as (Buffer | null)[];
-      take(content, entries.filter((entry) => entry !== null).map(String));
+      take(
+        content,
+        entries.filter((entry) => entry !== null).map((entry) => entry.toString('latin1')),
+      );
     }
   }
   return contents;
@@ -67,9 +80,11 @@ export function sweepsOf(sealed: SealedRef, { lists }: Contents): RedisCommand[]
   );
 }
 
+/** See trace.lua; one character stands for a byte. */
 function parseLink(entry: string): MemberList {
-  const [handle, list, entries] = entry.slice(1).split('.') as [string, string, string];
-  return { handle, list: Number(list), entries: Number(entries) };
+  const bytes = Buffer.from(entry, 'latin1');
+  const [list, entries] = entry.slice(HANDLE_END + 1).split('.') as [string, string];
+  return { handle: handleAt(bytes, 1), list: Number(list), entries: Number(entries) };
 }
 
 function pageStarts({ entries }: MemberList, from: number): number[] {

@@ -13,6 +13,7 @@ const forget = loadScript('forget');
 const sweep = loadScript('sweep');
 const confirm = loadScript('confirm');
 const keep = loadScript('keep');
+const readTrace = loadScript('read-trace');
 
 /** Entries of a list that one command reads or deletes at most. */
 export const PAGE_ENTRIES = 256;
@@ -82,7 +83,7 @@ export function positionField(source: string | undefined, partition: number): st
 
 export function linkCommand(call: LinkCall): RedisCommand {
   const { policy, subsegments } = call;
-  const args: (string | number)[] = [
+  const args: (string | number | Buffer)[] = [
     call.now,
     call.ttlSeconds,
     policy.rootTimeoutSeconds,
@@ -94,15 +95,38 @@ export function linkCommand(call: LinkCall): RedisCommand {
     epochField(call.epoch),
     call.epoch.epoch ?? '',
     subsegments.length,
+    areDistinct(subsegments) ? 1 : 0,
   ];
-  for (const { hasRoot, shard, entry, payloadBytes, taken, spanIds } of subsegments) {
+  for (const { topId, hasRoot, shard, entry, payloadBytes, taken, spanIds } of subsegments) {
     args.push(spanIds.length, hasRoot ? 1 : 0, shard, entry, payloadBytes);
     if (taken === undefined) args.push('', '');
     else args.push(offsetDigits(taken.minOffset), offsetDigits(taken.maxOffset));
+    args.push(idBytes(topId, spanIds));
   }
   for (const { taken } of subsegments) args.push(taken?.position ?? '');
-  for (const { topId, spanIds } of subsegments) args.push(topId, ...spanIds);
   return evalsha(link, [formatTraceKey(call.trace)], args);
+}
+
+/** Whether no two of them have an id in common. */
+function areDistinct(subsegments: readonly LinkSubsegment[]): boolean {
+  if (subsegments.length === 1) return true;
+  const owners = new Map<string, number>();
+  const isOwn = (id: string, index: number): boolean => {
+    const owner = owners.get(id);
+    if (owner === undefined) owners.set(id, index);
+    return owner === undefined || owner === index;
+  };
+  return subsegments.every(({ topId, spanIds }, i) => isOwn(topId, i) && spanIds.every((id) => isOwn(id, i)));
+}
+
+const ID_BYTES = 8;
+
+/** The id of the top, then those of the other spans. */
+function idBytes(topId: string, spanIds: readonly string[]): Buffer {
+  const out = Buffer.allocUnsafe(ID_BYTES * (spanIds.length + 1));
+  let at = out.write(topId, 'hex');
+  for (const id of spanIds) if (id !== topId) at += out.write(id, at, 'hex');
+  return out.subarray(0, at);
 }
 
 /** Digits that sort as text as the offsets do as numbers. */
@@ -110,8 +134,31 @@ function offsetDigits(offset: bigint): string {
   return offset.toString().padStart(20, '0');
 }
 
+/** A handle in a trace: a colon, and its id. */
+export const HANDLE_BYTES = 1 + ID_BYTES;
+
+/** The field of a trace for something of a handle. */
+function fieldOf(prefix: string, handle: string, rest: string): Buffer {
+  return Buffer.from(`${prefix}:${Buffer.from(handle, 'hex').toString('latin1')}${rest}`, 'latin1');
+}
+
+export function handleField(handle: string): Buffer {
+  return fieldOf('', handle, '');
+}
+
+export function sealedField({ handle, list }: EntryRef): Buffer {
+  return fieldOf('#', handle, `.${list}`);
+}
+
+/** Inverse of {@link handleField}, of bytes in which a handle begins at `at`. */
+export function handleAt(bytes: Buffer, at: number): string {
+  return bytes.toString('hex', at + 1, at + HANDLE_BYTES);
+}
+
 const LINE_FEED = 10;
-const HANDLE_BYTES = 16;
+const PLACE_BYTES = HANDLE_BYTES + 4 + 4;
+/** By the letter of their effect. */
+const PLACED = { [0x53]: 'sealed', [0x41]: 'absorbed' } as const;
 
 export function parseLinkReply(reply: RedisReply): LinkReply {
   if (!Buffer.isBuffer(reply)) {
@@ -121,27 +168,23 @@ export function parseLinkReply(reply: RedisReply): LinkReply {
     for (let i = 0; i < rest.length; i += 2) taken.set(rest[i] as string, BigInt(rest[i + 1] as string));
     return { kind: 'partial', taken };
   }
-  const end = reply.indexOf(LINE_FEED);
-  const effects =
-    end === 0
-      ? []
-      : reply
-          .toString('latin1', 0, end - 1)
-          .split(';')
-          .map(parseEffect);
-  for (let at = end + 1; at < reply.length; at += HANDLE_BYTES + RECORD_BYTES) {
-    const handle = reply.toString('latin1', at, at + HANDLE_BYTES);
+  const effects: LinkEffect[] = [];
+  let at = 0;
+  while (reply[at] !== LINE_FEED) {
+    const kind = PLACED[reply[at++] as keyof typeof PLACED];
+    if (kind === undefined) {
+      effects.push({ kind: 'replayed', index: reply.readUInt8(at++) });
+      continue;
+    }
+    const list = reply.readUInt32LE(at + HANDLE_BYTES);
+    effects.push({ kind, handle: handleAt(reply, at), list, shard: reply.readUInt32LE(at + HANDLE_BYTES + 4) });
+    at += PLACE_BYTES;
+  }
+  for (at++; at < reply.length; at += HANDLE_BYTES + RECORD_BYTES) {
     const { list, shard, due, held } = unpackRecord(reply.subarray(at + HANDLE_BYTES));
-    effects.push({ kind: 'live', handle, list, shard, due, held });
+    effects.push({ kind: 'live', handle: handleAt(reply, at), list, shard, due, held });
   }
   return { kind: 'applied', effects };
-}
-
-function parseEffect(text: string): LinkEffect {
-  const rest = text.slice(1);
-  if (text[0] === 'R') return { kind: 'replayed', index: Number(rest) };
-  const [handle, list, shard] = rest.split('.') as [string, string, string];
-  return { kind: text[0] === 'S' ? 'sealed' : 'absorbed', handle, list: Number(list), shard: Number(shard) };
 }
 
 export interface SealCall extends EntryRef {
@@ -183,7 +226,7 @@ export function sealCommand(call: SealCall): RedisCommand {
   return evalsha(
     seal,
     [formatTraceKey(call.trace)],
-    [handle, list, now, reason, PAGE_ENTRIES, epochField(epoch), epoch.epoch ?? ''],
+    [handleField(handle), list, now, reason, PAGE_ENTRIES, epochField(epoch), epoch.epoch ?? ''],
   );
 }
 
@@ -192,10 +235,14 @@ export function parseSealReply(reply: RedisReply): SealReply {
   const parts = reply as readonly Buffer[];
   if (parts.length === 2) {
     const { list, shard, due, held } = unpackRecord(parts[1] as Buffer);
-    return { kind: 'live', handle: String(parts[0]), list, shard, due, held };
+    return { kind: 'live', handle: handleAt(parts[0] as Buffer, 0), list, shard, due, held };
   }
   const [incarnation, epoch, packed, ...page] = parts;
-  const record = unpackSealed(String(incarnation), packed as Buffer, page.map(String));
+  const record = unpackSealed(
+    String(incarnation),
+    packed as Buffer,
+    page.map((entry) => entry.toString('latin1')),
+  );
   return { kind: 'sealed', record: { ...record, isOfEpoch: String(epoch) !== '' } };
 }
 
@@ -210,19 +257,19 @@ export function unpackSealed(
 ): Omit<SealedRecord, 'isOfEpoch'> {
   const reason = REASONS[packed.readUInt8(0) - 1];
   if (reason === undefined) throw new StoreRefusedError(`unknown seal reason ${packed.readUInt8(0)}`, false);
-  const firstSeconds = packed.readDoubleLE(39);
+  const firstSeconds = packed.readDoubleLE(31);
   return {
     incarnation,
-    segmentId: packed.toString('latin1', 1, 17),
+    segmentId: packed.toString('hex', 1, 9),
     reason,
-    rootSeen: packed.readUInt8(17) === 1,
-    shard: packed.readUIntLE(18, 3),
-    generation: packed.readUInt32LE(21),
-    entries: packed.readUInt32LE(25),
-    spanCount: packed.readUInt32LE(29),
-    payloadBytes: packed.readUIntLE(33, 6),
+    rootSeen: packed.readUInt8(9) === 1,
+    shard: packed.readUIntLE(10, 3),
+    generation: packed.readUInt32LE(13),
+    entries: packed.readUInt32LE(17),
+    spanCount: packed.readUInt32LE(21),
+    payloadBytes: packed.readUIntLE(25, 6),
     firstSeconds,
-    lastSeconds: firstSeconds + packed.readUInt32LE(47) / 1000,
+    lastSeconds: firstSeconds + packed.readUInt32LE(39) / 1000,
     firstPage,
   };
 }
@@ -238,23 +285,23 @@ export interface LiveRecord extends LiveTimes {
 }
 
 /** Bytes of a record, and of a sealed one. */
-export const RECORD_BYTES = 63;
-export const SEALED_BYTES = 51;
+export const RECORD_BYTES = 55;
+export const SEALED_BYTES = 43;
 
 /**
  * RECORD of trace.lua: flags, name, rank, shard (3), list (4), generation (4), entries (4), spans (4), bytes (6), first, last,
  * due, held.
  */
 export function unpackRecord(packed: Buffer): LiveRecord {
-  const firstSeconds = packed.readDoubleLE(43);
+  const firstSeconds = packed.readDoubleLE(35);
   return {
-    segmentId: packed.toString('latin1', 1, 17),
-    shard: packed.readUIntLE(18, 3),
-    list: packed.readUInt32LE(21),
-    entries: packed.readUInt32LE(29),
-    spanCount: packed.readUInt32LE(33),
-    due: String(firstSeconds + packed.readUInt32LE(55) / 1000),
-    held: String(packed.readUInt32LE(59)),
+    segmentId: packed.toString('hex', 1, 9),
+    shard: packed.readUIntLE(10, 3),
+    list: packed.readUInt32LE(13),
+    entries: packed.readUInt32LE(21),
+    spanCount: packed.readUInt32LE(25),
+    due: String(firstSeconds + packed.readUInt32LE(47) / 1000),
+    held: String(packed.readUInt32LE(51)),
   };
 }
 
@@ -276,7 +323,15 @@ export type Completed = 'GONE' | 'KNOWN' | 'LARGE';
 export function completeCommand(sealed: SealedRef, dedupeWindowSeconds: number): RedisCommand {
   const { handle, list, incarnation, entries } = sealed;
   const atOnce = Math.min(entries, PAGE_ENTRIES);
-  const args = [handle, list, incarnation, dedupeWindowSeconds, atOnce, LARGE_FIELDS, FORGET_GRACE_SECONDS];
+  const args = [
+    handleField(handle),
+    list,
+    incarnation,
+    dedupeWindowSeconds,
+    atOnce,
+    LARGE_FIELDS,
+    FORGET_GRACE_SECONDS,
+  ];
   return evalsha(complete, [formatTraceKey(sealed.trace)], args);
 }
 
@@ -299,22 +354,32 @@ export function sweepCommand(sealed: SealedRef, { handle, list }: EntryRef, from
   return evalsha(sweep, [formatTraceKey(sealed.trace)], [sealed.incarnation, ...entryFields(handle, list, from, to)]);
 }
 
-function entryFields(handle: string, list: number, from: number, to: number): string[] {
-  return Array.from({ length: to - from }, (_, i) => `${handle}.${list}.${from + i}`);
+function entryFields(handle: string, list: number, from: number, to: number): Buffer[] {
+  return Array.from({ length: to - from }, (_, i) => fieldOf('', handle, `.${list}.${from + i}`));
 }
 
 /** Answers an array whose two elements say whether the generation still waits: its record, and the incarnation. */
-export function stillSealedCommand({ trace, handle, list }: SealedRef): RedisCommand {
-  const key = formatTraceKey(trace);
-  return { key, name: 'hmget', args: [key, `#${handle}.${list}`, 'i'] };
+export function stillSealedCommand(sealed: SealedRef): RedisCommand {
+  const key = formatTraceKey(sealed.trace);
+  return { key, name: 'hmget', args: [key, sealedField(sealed), 'i'] };
 }
 
 /** Lets the trace live for `ttlSeconds` at least. Answers 1, or 0 when the generation has been completed. */
 export function keepCommand({ trace, handle, list, incarnation }: SealedRef, ttlSeconds: number): RedisCommand {
-  return evalsha(keep, [formatTraceKey(trace)], [handle, list, incarnation, ttlSeconds]);
+  return evalsha(keep, [formatTraceKey(trace)], [handleField(handle), list, incarnation, ttlSeconds]);
 }
 
 export function confirmCommand(trace: TraceRef, sealed: readonly (EntryRef & { shard: number })[]): RedisCommand {
-  const items = sealed.map(({ handle, list, shard }) => `${handle}.${list}.${shard};`);
-  return evalsha(confirm, [formatTraceKey(trace)], items);
+  const places = sealed.map(({ handle, list, shard }) => {
+    const place = Buffer.alloc(PLACE_BYTES);
+    handleField(handle).copy(place);
+    place.writeUInt32LE(shard, place.writeUInt32LE(list, HANDLE_BYTES));
+    return place;
+  });
+  return evalsha(confirm, [formatTraceKey(trace)], places);
+}
+
+/** Answers all fields of a small trace, each followed by its value. */
+export function readTraceCommand(traceKey: string): RedisCommand {
+  return evalsha(readTrace, [traceKey], []);
 }
