@@ -10,6 +10,8 @@ export interface CommitPointOptions {
   /** `buffered`: what is applied may be committed. `flushed`: what has its receipt. */
   readonly mode: 'buffered' | 'flushed';
   readonly log: Logger;
+  /** Redis has lost receipts; what is remembered of them was given again. */
+  readonly onReceiptsLost: () => void;
 }
 
 /** What is committed of an assignment, and in which epoch it works. */
@@ -96,7 +98,9 @@ export class CommitPoint {
 
   async #look(entries: readonly LedgerPosition[]): Promise<void> {
     const back = await this.#receipts.look(entries.map(({ partition }) => partition));
-    if (back.length > 0) this.#options.log.warn({ back }, 'Redis has lost receipts: they are given again');
+    if (back.length === 0) return;
+    this.#options.onReceiptsLost();
+    this.#options.log.warn({ back }, 'Redis has lost receipts: they are given again');
   }
 }
 

@@ -120,7 +120,7 @@ export class Consumer implements RunningApp {
   #pausedFor: Pressure = new Map();
 
   private constructor(context: Context, connections: ConsumerConnections, producer: LogProducer) {
-    const { settings, log, clockMs } = context;
+    const { settings, metrics, log, clockMs } = context;
     this.ended = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -132,7 +132,13 @@ export class Consumer implements RunningApp {
     this.#control = createBufferControl(connections.redis, { ...shared, redisTtlSeconds });
     this.#ledger = createLedger(connections.redis, shared);
     this.#losses = createLossWatch(connections.redis, { ...shared, redisTtlSeconds });
-    this.#commitPoint = new CommitPoint({ ledger: this.#ledger, losses: this.#losses, mode: settings.commit, log });
+    this.#commitPoint = new CommitPoint({
+      ledger: this.#ledger,
+      losses: this.#losses,
+      mode: settings.commit,
+      log,
+      onReceiptsLost: () => metrics.lostReceipts.inc(),
+    });
     this.#invalidShare = new InvalidShare(settings.maxInvalidShare);
     this.#loops = new BackgroundLoops({ log, clockMs });
     this.#budget = new ByteBudget(settings.queueBytes);
@@ -149,7 +155,6 @@ export class Consumer implements RunningApp {
 
   async #begin(): Promise<void> {
     const { settings, metrics, log } = this.#context;
-    for (const cause of PRESSURE_CAUSES) metrics.paused.set({ cause }, 0);
     // Before anything is read, so that a full Redis is not filled further by a consumer that starts.
     await this.#watchPressure();
     this.#log = await this.#connections.kafka.consume({

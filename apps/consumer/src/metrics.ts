@@ -1,3 +1,5 @@
+import { PRESSURE_CAUSES } from './back-pressure.ts';
+
 export const consumerMetrics = {
   messages: {
     name: 'spanbuf_consumer_messages_total',
@@ -9,6 +11,7 @@ export const consumerMetrics = {
     type: 'counter',
     help: 'What became of them: accepted, replayed (taken before), invalid (dead-lettered), dropped (by a rule).',
     labels: ['outcome'],
+    values: ['accepted', 'replayed', 'invalid', 'dropped'],
   },
   droppedSpans: {
     name: 'spanbuf_consumer_dropped_spans_total',
@@ -26,6 +29,7 @@ export const consumerMetrics = {
     type: 'counter',
     help: 'Messages in the dead-letter topic: whole, or without their value where the broker refused it.',
     labels: ['form'],
+    values: ['whole', 'without-value'],
   },
   batchSpans: {
     name: 'spanbuf_consumer_batch_spans',
@@ -44,6 +48,7 @@ export const consumerMetrics = {
     type: 'counter',
     help: 'Attempts that failed and were repeated: store (Redis), dead-letter (Kafka), commit (Kafka).',
     labels: ['step'],
+    values: ['store', 'dead-letter', 'commit'],
   },
   commits: {
     name: 'spanbuf_consumer_commits_total',
@@ -89,6 +94,11 @@ export const consumerMetrics = {
     type: 'counter',
     help: 'Times that Redis was seen to have lost data, and the input was read again (SPANBUF_COMMIT=flushed).',
   },
+  lostReceipts: {
+    name: 'spanbuf_consumer_lost_receipts_total',
+    type: 'counter',
+    help: 'Times that Redis was seen to have lost receipts of offsets: it has lost data. What is remembered is given again.',
+  },
   queuedBytes: {
     name: 'spanbuf_consumer_queued_bytes',
     type: 'gauge',
@@ -99,6 +109,7 @@ export const consumerMetrics = {
     type: 'gauge',
     help: '1 while reading is paused for this cause: redis-memory, overdue-segments, no-flusher.',
     labels: ['cause'],
+    values: PRESSURE_CAUSES,
   },
   redisMemoryShare: {
     name: 'spanbuf_consumer_redis_memory_share',

@@ -4,6 +4,7 @@ export const flusherMetrics = {
     type: 'counter',
     help: 'Segments produced and acknowledged, by why they were flushed: root-idle, idle, max-age, max-bytes, drain.',
     labels: ['reason'],
+    values: ['root-idle', 'idle', 'max-age', 'max-bytes', 'drain'],
   },
   spans: {
     name: 'spanbuf_flusher_spans_total',
@@ -30,6 +31,7 @@ export const flusherMetrics = {
     type: 'counter',
     help: 'Segments parked after three tries: refused (by the broker, for good), unreadable (a payload in Redis).',
     labels: ['reason'],
+    values: ['refused', 'unreadable'],
   },
   releasedSegments: {
     name: 'spanbuf_flusher_released_segments_total',

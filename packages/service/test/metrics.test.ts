@@ -35,8 +35,20 @@ describe('createMetrics', () => {
   it('shows all names before anything was counted, those of Node among them', async () => {
     const names = exposed(await createMetrics(definitions).registry.metrics());
     for (const { name, type } of Object.values(definitions)) expect(names.get(name)).toBe(type);
+    expect(names.get('spanbuf_ready')).toBe('gauge');
     expect(names.get('nodejs_eventloop_lag_seconds')).toBe('gauge');
     expect(names.get('process_cpu_seconds_total')).toBe('counter');
+  });
+
+  it('begins at 0 with each value that a label is known to have, so that the first event is an increase', async () => {
+    const known = {
+      spans: { ...definitions.spans, values: ['accepted', 'invalid'] },
+      paused: { name: 'spanbuf_paused', type: 'gauge', help: 'Whether.', labels: ['cause'], values: ['memory'] },
+    } as const;
+    const scrape = await createMetrics(known).registry.metrics();
+    expect(scrape).toContain('spanbuf_spans_total{outcome="accepted"} 0\n');
+    expect(scrape).toContain('spanbuf_spans_total{outcome="invalid"} 0\n');
+    expect(scrape).toContain('spanbuf_paused{cause="memory"} 0\n');
   });
 
   it('keeps apart the metrics of two apps in one process', async () => {

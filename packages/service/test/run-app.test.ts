@@ -267,9 +267,11 @@ describe('a running app', () => {
     const running = runApp(anApp({ start }), host);
     expect(await host.get('/livez')).toMatchObject({ status: 200, body: 'ok\n' });
     expect(await host.get('/readyz')).toMatchObject({ status: 503, body: 'starting\n' });
+    expect((await host.get('/metrics')).body).toContain('\nspanbuf_ready 0\n');
     starting.open();
     await host.logged('started');
     expect(await host.get('/readyz')).toMatchObject({ status: 200, body: 'ok\n' });
+    expect((await host.get('/metrics')).body).toContain('\nspanbuf_ready 1\n');
     host.signal('SIGTERM');
     await host.logged('stopping');
     expect(await host.get('/readyz')).toMatchObject({ status: 503, body: 'stopping\n' });

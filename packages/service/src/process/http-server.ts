@@ -1,6 +1,5 @@
 import { createServer, type Server } from 'node:http';
 import { SpanbufError } from '@spanbuf/keys';
-import type { Registry } from 'prom-client';
 
 /** The port of health and metrics cannot be had. */
 export class HttpPortError extends SpanbufError {
@@ -12,7 +11,8 @@ export interface HttpServerOptions {
   readonly host: string;
   /** 0 is any that is free. */
   readonly port: number;
-  readonly registry: Registry;
+  /** What `/metrics` answers. */
+  readonly metrics: () => Promise<{ readonly text: string; readonly contentType: string }>;
   /** Problems, one line each. */
   readonly liveProblems: () => readonly string[];
   readonly readyProblems: () => readonly string[];
@@ -39,11 +39,10 @@ const REQUEST_TIMEOUT_MS = 10_000;
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const answers: Readonly<Record<string, () => Answer | Promise<Answer>>> = {
-    '/metrics': async () => ({
-      status: 200,
-      body: await options.registry.metrics(),
-      contentType: options.registry.contentType,
-    }),
+    '/metrics': async () => {
+      const { text, contentType } = await options.metrics();
+      return { status: 200, body: text, contentType };
+    },
     '/livez': () => health(options.liveProblems),
     '/readyz': () => health(options.readyProblems),
   };

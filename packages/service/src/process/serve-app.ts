@@ -1,7 +1,6 @@
 import { SpanbufError } from '@spanbuf/keys';
 import type { Logger } from 'pino';
-import type { Registry } from 'prom-client';
-import type { MetricDefinitions } from '../metrics/create-metrics.ts';
+import type { MetricDefinitions, Metrics } from '../metrics/create-metrics.ts';
 import { InvalidSettingsError } from '../settings/parse-settings.ts';
 import type { ServiceSettings } from '../settings/shared-settings.ts';
 import type { AppContext, AppDefinition, AppSettings, RunningApp } from './app-definition.ts';
@@ -45,7 +44,7 @@ export async function serveApp<D extends AppSettings, M extends MetricDefinition
   });
   const signalled = firstSignal(host, log, exit);
   try {
-    const http = await serveHealth(settings, context.metrics.registry, state);
+    const http = await serveHealth(settings, context.metrics, state);
     log.info({ host: settings.httpHost, port: http.port }, 'serving health and metrics');
     try {
       const app = await startUnless(signalled, definition.start(context), settings);
@@ -81,13 +80,21 @@ function firstSignal(host: ProcessHost, log: Logger, exit: (code: number) => voi
   });
 }
 
-function serveHealth(settings: ServiceSettings, registry: Registry, state: State): Promise<HttpServer> {
+function serveHealth(
+  { httpHost, httpPort }: ServiceSettings,
+  { registry, ready }: Pick<Metrics<MetricDefinitions>, 'registry' | 'ready'>,
+  state: State,
+): Promise<HttpServer> {
+  const readyProblems = () => (state.phase === 'running' ? (state.app?.readyProblems() ?? []) : [state.phase]);
   return startHttpServer({
-    host: settings.httpHost,
-    port: settings.httpPort,
-    registry,
+    host: httpHost,
+    port: httpPort,
+    metrics: async () => {
+      ready.set(readyProblems().length === 0 ? 1 : 0);
+      return { text: await registry.metrics(), contentType: registry.contentType };
+    },
     liveProblems: () => state.app?.liveProblems() ?? [],
-    readyProblems: () => (state.phase === 'running' ? (state.app?.readyProblems() ?? []) : [state.phase]),
+    readyProblems,
   });
 }
 
