@@ -1,22 +1,23 @@
 /** A real Prometheus for tests: reads metrics every second, and judges rules as often. */
 import { spawnSync } from 'node:child_process';
-import { renameSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, HOST, releasePort, ServerProcess, until } from './server-process.ts';
 
 const START_TIMEOUT_MS = 20_000;
 const QUERY_TIMEOUT_MS = 10_000;
 
-export interface PrometheusOptions {
-  /** A rule file, as text. */
-  readonly rules: string;
-}
-
 /** What is read. */
 export interface ScrapeTarget {
   readonly job: string;
   /** `http://host:port`; `/metrics` is asked for. */
   readonly url: string;
+}
+
+export interface PrometheusOptions {
+  /** A rule file, as text. */
+  readonly rules: string;
+  readonly targets: readonly ScrapeTarget[];
 }
 
 /** One series at one moment. */
@@ -46,21 +47,16 @@ export class PrometheusServer extends ServerProcess {
     this.#port = port;
   }
 
-  get #targetsFile(): string {
-    return join(this.directory, 'targets.json');
-  }
-
   /** Starts the process and waits until it answers. */
-  async start({ rules }: PrometheusOptions): Promise<void> {
+  async start({ rules, targets }: PrometheusOptions): Promise<void> {
     const rulesFile = join(this.directory, 'rules.yml');
     const configFile = join(this.directory, 'prometheus.json');
     writeFileSync(rulesFile, rules);
-    this.setTargets([]);
-    const job = { job_name: 'targets', file_sd_configs: [{ files: [this.#targetsFile], refresh_interval: '1s' }] };
+    const groups = targets.map(({ job, url }) => ({ targets: [new URL(url).host], labels: { job } }));
     const config = {
       global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
       rule_files: [rulesFile],
-      scrape_configs: [job],
+      scrape_configs: [{ job_name: 'targets', static_configs: groups }],
     };
     writeFileSync(configFile, JSON.stringify(config));
     const child = this.spawn('prometheus', [
@@ -74,14 +70,6 @@ export class PrometheusServer extends ServerProcess {
       const answer = await fetch(`http://${HOST}:${this.#port}/-/ready`).catch(() => undefined);
       return answer?.ok === true;
     });
-  }
-
-  /** From now on these are read, and no others. */
-  setTargets(targets: readonly ScrapeTarget[]): void {
-    const groups = targets.map(({ job, url }) => ({ targets: [new URL(url).host], labels: { job } }));
-    // Prometheus looks as soon as the file changes, and should not see half of it.
-    writeFileSync(`${this.#targetsFile}.new`, JSON.stringify(groups));
-    renameSync(`${this.#targetsFile}.new`, this.#targetsFile);
   }
 
   /** @param expr - PromQL that answers with a vector. @throws Error with what Prometheus says is wrong. */
@@ -113,7 +101,7 @@ export class PrometheusServer extends ServerProcess {
   }
 }
 
-/** Reads nothing before `setTargets`. @throws Error when it is not installed, or with its output when it does not start. */
+/** Resolves when it answers, before it has read anything. @throws Error when it is not installed, or with its output when it does not start. */
 export async function startPrometheus(options: PrometheusOptions): Promise<PrometheusServer> {
   const server = new PrometheusServer(await freePort());
   try {

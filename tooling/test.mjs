@@ -10,6 +10,8 @@ import { CommandError, install, ROOT, run } from './toolchain.mjs';
 
 const scratch = mkdtempSync(join(tmpdir(), 'spanbuf-test-'));
 const report = join(scratch, 'vitest.json');
+/** Debian's packages that want to run as soon as they are installed. */
+const SERVICES = ['redis-server', 'prometheus'];
 /** @type {{ name: string, ok: boolean, seconds: number }[]} */
 const done = [];
 
@@ -39,6 +41,7 @@ const prepared = step('install', () => {
 if (prepared) {
   step('redis-server', () => ensurePrograms({ 'redis-server': 'redis-server', openssl: 'openssl', cc: 'gcc' }));
   step('kafka', ensureKafka);
+  step('prometheus', ensurePrometheus);
   step('biome check', () => run('biome', ['check', '--error-on-warnings', '--max-diagnostics=100', '.'], { env }));
   step('layering', () => run('turbo', ['boundaries'], { env }));
   step('build', () => run('turbo', ['run', 'build', '--output-logs=errors-only'], { env }));
@@ -83,6 +86,16 @@ function ensureKafka() {
   }
 }
 
+/** Tests of the alerts are left out where it cannot be had, which only in CI is a failure. */
+function ensurePrometheus() {
+  try {
+    ensurePrograms({ prometheus: 'prometheus', promtool: 'prometheus' });
+  } catch (error) {
+    if (env['CI'] || !(error instanceof CommandError)) throw error;
+    console.log(`${error.message}\nPrometheus cannot be had: the tests that need it will be left out.`);
+  }
+}
+
 /**
  * The tests start their own servers; they only need the programs. Installs Debian's where they are missing.
  * @param {Readonly<Record<string, string>>} packages Debian's name of the package, by program.
@@ -91,7 +104,7 @@ function ensureKafka() {
 function ensurePrograms(packages) {
   const missing = Object.keys(packages).filter((program) => !isOnPath(program));
   if (missing.length === 0) return;
-  const names = missing.map((program) => packages[program] ?? program);
+  const names = [...new Set(missing.map((program) => packages[program] ?? program))];
   if (process.getuid?.() !== 0 || !isOnPath('apt-get')) {
     const wanted = `The tests need ${missing.join(', ')} on PATH.`;
     throw new CommandError(`${wanted} On Debian: apt-get install ${names.join(' ')}`);
@@ -105,7 +118,8 @@ function ensurePrograms(packages) {
     run('apt-get', ['update'], apt);
     run('apt-get', ['install', '-y', '--no-install-recommends', ...names], apt);
     // Nor at the next boot. Fails where no systemd runs, and then there is nothing to switch off.
-    if (names.includes('redis-server')) spawnSync('systemctl', ['disable', 'redis-server'], { stdio: 'ignore' });
+    for (const service of SERVICES.filter((name) => names.includes(name)))
+      spawnSync('systemctl', ['disable', service], { stdio: 'ignore' });
     const absent = missing.filter((program) => !isOnPath(program));
     if (absent.length > 0) throw new CommandError(`Installed, and still not on PATH: ${absent.join(', ')}`);
   } finally {

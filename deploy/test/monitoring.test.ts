@@ -129,6 +129,31 @@ describe('the dashboards', () => {
   });
 });
 
+it('compose.yaml gives Prometheus and Grafana these files, where they look for them', () => {
+  const { services } = parse(read('compose.yaml'), { merge: true });
+  /** Path inside -> path in the repository. */
+  const mounts = (service: string): Map<string, string> =>
+    new Map(services[service].volumes.map((volume: string) => volume.split(':').slice(0, 2).reverse()));
+  const folder = './deploy/prometheus';
+  expect(mounts('prometheus').get('/etc/prometheus/prometheus.yml')).toBe(`${folder}/prometheus.yml`);
+  const { rule_files: ruleFiles, scrape_configs: jobs } = parse(read('deploy/prometheus/prometheus.yml'));
+  for (const name of ruleFiles) expect(mounts('prometheus').get(`/etc/prometheus/${name}`)).toBe(`${folder}/${name}`);
+  for (const { job_name: job, dns_sd_configs: names } of jobs) {
+    expect(services[names[0].names[0]].image).toBe(job);
+    expect(names[0].port).toBe(9464);
+  }
+  const provided = './deploy/grafana/provisioning';
+  expect(mounts('grafana').get('/etc/grafana/provisioning')).toBe(provided);
+  const { providers } = parse(read(join(provided, 'dashboards/spanbuf.yml')));
+  expect(mounts('grafana').get(providers[0].options.path)).toBe('./deploy/grafana/dashboards');
+  const home = services.grafana.environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH;
+  expect(Object.keys(DASHBOARDS).map((name) => `${providers[0].options.path}/${name}`)).toContain(home);
+  const { datasources } = parse(read(join(provided, 'datasources/prometheus.yml')));
+  expect(new URL(datasources[0].url).hostname in services).toBe(true);
+  const { global } = parse(read('deploy/prometheus/prometheus.yml'));
+  expect(datasources[0].jsonData.timeInterval).toBe(global.scrape_interval);
+});
+
 describe('the runbooks', () => {
   const PAGES = globSync('docs/runbooks/*.md', { cwd: ROOT }).sort();
   /** Of the command line, by their definitions. */
