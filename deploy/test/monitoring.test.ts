@@ -164,6 +164,8 @@ describe('the runbooks', () => {
     ['consumer', 'flusher'].flatMap((app) => read(`docs/reference/${app}.md`).match(/(?<=^\| `)SPANBUF_\w+/gm) ?? []),
   );
 
+  const SOURCES = globSync('{apps,packages}/*/src/**/*.ts', { cwd: ROOT }).map(read).join('\n');
+
   it('there is one for each alert, and none for anything else', () => {
     expect(RULES.map(({ annotations }) => annotations.runbook).sort()).toEqual(PAGES);
   });
@@ -180,11 +182,12 @@ describe('the runbooks', () => {
     },
   );
 
-  it.each(PAGES)('%s names commands, settings, metrics and pages that exist', (path) => {
+  it.each(PAGES)('%s names commands, settings, metrics, words of the log and pages that exist', (path) => {
     const page = read(path);
     for (const [, command] of page.matchAll(/\bspanbuf ([a-z]+)(?= |`|$)/gm)) expect(COMMANDS).toContain(command);
     for (const name of page.match(/\bSPANBUF_[A-Z_]+\b/g) ?? []) expect(SETTINGS).toContain(name);
     for (const name of page.match(/\bspanbuf_\w+/g) ?? []) expect([...METRICS.keys()]).toContain(name);
+    for (const [, said = ''] of page.matchAll(/“([^”]+)”/g)) expect(SOURCES, said).toContain(said);
     for (const [, link = ''] of page.matchAll(/\]\(([^)#:]+)[^)]*\)/g))
       expect(existsSync(join(ROOT, 'docs/runbooks', link)), link).toBe(true);
   });
