@@ -20,6 +20,7 @@ import {
   DashboardBuilder,
   DashboardCursorSync,
   DashboardLinkBuilder,
+  DashboardLinkType,
   DatasourceVariableBuilder,
   type Panel,
   RowBuilder,
@@ -438,7 +439,7 @@ function dashboard(uid: string, title: string, description: string, rows: readon
     .refresh('30s')
     .timezone('browser')
     .editable()
-    .link(new DashboardLinkBuilder('spanbuf').type('dashboards').tags(['spanbuf']).asDropdown(false).keepTime(true))
+    .link(new DashboardLinkBuilder('spanbuf').type(DashboardLinkType.Dashboards).tags(['spanbuf']).asDropdown(false).keepTime(true))
     .withVariable(new DatasourceVariableBuilder('datasource').label('Prometheus').type('prometheus'))
     .withVariable(new AdHocVariableBuilder('filters').label('Only').datasource(DATASOURCE))
     .annotation(
