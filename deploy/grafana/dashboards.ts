@@ -165,11 +165,11 @@ const OVERVIEW: readonly Row[] = [
     title: 'Is it well?',
     panels: [
       stat('Alerts', 'count(ALERTS{alertname=~"Spanbuf.+", alertstate="firing"}) or vector(0)', { alarm: 1 }),
-      stat('Consumers ready', 'count(spanbuf_ready == 1 and on (instance, job) spanbuf_consumer_assigned_partitions)', {
+      stat('Consumers ready', 'sum(spanbuf_ready and on (instance, job) spanbuf_consumer_assigned_partitions)', {
         isBadWhenLow: true,
         alarm: 1,
       }),
-      stat('Flushers ready', 'count(spanbuf_ready == 1 and on (instance, job) spanbuf_flusher_live_flushers)', {
+      stat('Flushers ready', 'sum(spanbuf_ready and on (instance, job) spanbuf_flusher_live_flushers)', {
         isBadWhenLow: true,
         alarm: 1,
       }),
@@ -439,7 +439,13 @@ function dashboard(uid: string, title: string, description: string, rows: readon
     .refresh('30s')
     .timezone('browser')
     .editable()
-    .link(new DashboardLinkBuilder('spanbuf').type(DashboardLinkType.Dashboards).tags(['spanbuf']).asDropdown(false).keepTime(true))
+    .link(
+      new DashboardLinkBuilder('spanbuf')
+        .type(DashboardLinkType.Dashboards)
+        .tags(['spanbuf'])
+        .asDropdown(false)
+        .keepTime(true),
+    )
     .withVariable(new DatasourceVariableBuilder('datasource').label('Prometheus').type('prometheus'))
     .withVariable(new AdHocVariableBuilder('filters').label('Only').datasource(DATASOURCE))
     .annotation(
