@@ -6,6 +6,7 @@ import { ROOT, run, withPnpm, workspaceFolders } from './toolchain.mjs';
 export interface Manifest {
   readonly name: string;
   readonly version: string;
+  readonly description?: string;
   readonly private?: boolean;
   readonly bin?: Readonly<Record<string, string>>;
   readonly exports?: Readonly<Record<string, unknown>>;

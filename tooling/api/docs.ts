@@ -7,10 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Application, LogLevel, type TypeDocOptions } from 'typedoc';
 import type { PluginOptions } from 'typedoc-plugin-markdown';
+import { readManifest } from '../packed-packages.ts';
 import { ROOT } from '../toolchain.mjs';
 import { COMPILER_OPTIONS } from './compiler-options.ts';
 import { entryPoints } from './entry-points.ts';
 
+const SCOPE = '@spanbuf/';
 const OUTPUT = join(ROOT, 'docs', 'api');
 const all = entryPoints();
 
@@ -32,6 +34,7 @@ try {
     logLevel: LogLevel.Warn,
     outputFileStrategy: 'modules',
     entryFileName: 'index',
+    pageTitleTemplates: { module: ({ name }) => SCOPE + name },
     hideBreadcrumbs: true,
     hidePageHeader: true,
     parametersFormat: 'table',
@@ -48,11 +51,12 @@ try {
     // TypeDoc calls it by its path, from the folder that all of them are in.
     const entryPoint = all.find(({ declarations }) => moduleOf(declarations).endsWith(`/${child.name}`));
     if (!entryPoint) throw new Error(`no entry point is called ${child.name}`);
-    child.name = `${entryPoint.name.slice(1)}`;
+    child.name = entryPoint.name.slice(SCOPE.length);
   }
   app.validate(project);
   rmSync(OUTPUT, { recursive: true, force: true });
   await app.generateOutputs(project);
+  writeFileSync(join(OUTPUT, 'index.md'), index());
   if (app.logger.hasWarnings()) process.exitCode = 1;
 } finally {
   rmSync(scratch, { recursive: true });
@@ -60,4 +64,15 @@ try {
 
 function moduleOf(declarations: string): string {
   return declarations.replace(/(\/index)?\.d\.ts$/, '');
+}
+
+/** In place of a list of names. */
+function index(): string {
+  const rows = all.map(({ name, folder, slug }) => {
+    const { description } = readManifest(join(ROOT, folder));
+    const about = slug === 'index' ? description : '';
+    return `| [\`${name}\`](${name.slice(SCOPE.length)}.md) | ${about} |`;
+  });
+  const intro = 'Generated from the doc comments of what each entry point exports.';
+  return ['# API', '', intro, '', '| import from | |', '|---|---|', ...rows, ''].join('\n');
 }

@@ -7,8 +7,8 @@ import { ChildProgram } from '@spanbuf/stack/processes';
 import { readTopic } from '@spanbuf/stack/read-topic';
 import { describeWithKafka } from '@spanbuf/tooling/kafka-clients';
 import { outsideEnvironment, PackedPackages } from '@spanbuf/tooling/packed-packages';
+import { run } from '@spanbuf/tooling/toolchain';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
-import { run } from '../../../tooling/toolchain.mjs';
 import { type Env, System } from '../system.ts';
 
 const EXAMPLES = join(import.meta.dirname, '../../../examples');
