@@ -45,6 +45,10 @@ if (prepared) {
   step('biome check', () => run('biome', ['check', '--error-on-warnings', '--max-diagnostics=100', '.'], { env }));
   step('layering', () => run('turbo', ['boundaries'], { env }));
   step('build', () => run('turbo', ['run', 'build', '--output-logs=errors-only'], { env }));
+  step('API reports and docs', () => {
+    run('node', ['tooling/api/reports.ts', '--check'], { env });
+    run('node', ['tooling/api/docs.ts'], { env });
+  });
   step('types of tests, tooling and bench', () => run('tsc', ['-p', 'tsconfig.test.json'], { env }));
   step('vitest', () => {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];

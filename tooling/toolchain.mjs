@@ -11,6 +11,11 @@ import { fileURLToPath } from 'node:url';
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MIN_NODE_MAJOR = 20;
 const NODE_MODULES = join(ROOT, 'node_modules');
+/** Where the pinned versions of Node are, by major: what tests run on by default, and the oldest that is supported. */
+const NODES = new Map([
+  ['24', 'node'],
+  ['22', 'node-22'],
+]);
 /** Holds the digest of what was installed last. In node_modules, so that it goes when they go. */
 const STAMP = join(NODE_MODULES, '.installed');
 
@@ -68,7 +73,8 @@ export function withPnpm(command, options) {
 
 /**
  * Installs what the lockfile pins, unless it is there already.
- * @returns {NodeJS.ProcessEnv} An environment in which `node` is the pinned Node and all tools, pnpm too, are on PATH.
+ * @returns {NodeJS.ProcessEnv} An environment in which `node` is the pinned Node and all tools, pnpm too, are on PATH. With
+ * `TEST_NODE_MAJOR=22` it is the oldest Node that is supported instead.
  * @throws {CommandError}
  */
 export function install() {
@@ -78,6 +84,9 @@ export function install() {
     );
   }
   const env = quietEnvironment();
+  const major = env['TEST_NODE_MAJOR'] ?? '24';
+  const node = NODES.get(major);
+  if (node === undefined) throw new CommandError(`TEST_NODE_MAJOR must be one of ${[...NODES.keys()]}, not ${major}`);
   const wanted = digestOfManifests();
   if (!existsSync(STAMP) || readFileSync(STAMP, 'utf8') !== wanted) {
     // Without a terminal pnpm would otherwise refuse to replace a node_modules that another version made.
@@ -86,7 +95,7 @@ export function install() {
   }
   // turbo starts every task through the package manager, so pnpm has to be on PATH and not only within reach of npm.
   const path = withPnpm(['node', '-p', 'process.env.PATH'], { env }).trim();
-  return { ...env, PATH: [join(NODE_MODULES, 'node', 'bin'), join(NODE_MODULES, '.bin'), path].join(delimiter) };
+  return { ...env, PATH: [join(NODE_MODULES, node, 'bin'), join(NODE_MODULES, '.bin'), path].join(delimiter) };
 }
 
 /** Changes when a dependency may have. */

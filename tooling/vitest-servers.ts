@@ -16,7 +16,14 @@ declare module 'vitest' {
 }
 
 /** Kafka is not started for them alone: they know nothing of it. Any other folder may have tests that need it. */
-const WITHOUT_KAFKA = ['packages/keys', 'packages/store', 'packages/buffer', 'packages/service', 'simulation'];
+const WITHOUT_KAFKA = [
+  'packages/keys',
+  'packages/store',
+  'packages/buffer',
+  'packages/segments',
+  'packages/service',
+  'simulation',
+];
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const kafkaIsNeeded = project.vitest.projects.some(({ name }) => !WITHOUT_KAFKA.includes(name));

@@ -2,64 +2,34 @@
  * Proves that what would be published works: packs every public package, checks the tarballs, installs them in an empty
  * project outside of the workspace and runs tooling/smoke there on the oldest and the newest supported Node.
  */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ROOT, run, withPnpm, workspaceFolders } from '../toolchain.mjs';
+import {
+  type Manifest,
+  outsideEnvironment,
+  PackedPackages,
+  PUBLIC_PACKAGES as PUBLIC,
+  readManifest,
+} from '../packed-packages.ts';
+import { ROOT, run } from '../toolchain.mjs';
 
-interface Manifest {
-  name: string;
-  version: string;
-  private?: boolean;
-  bin?: Record<string, string>;
-  exports?: Record<string, unknown>;
-  dependencies?: Record<string, string>;
-  devDependencies?: Record<string, string>;
-}
-const readManifest = (folder: string): Manifest => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-
-const PUBLIC = workspaceFolders()
-  .map((folder) => ({ folder, manifest: readManifest(join(ROOT, folder)) }))
-  .filter(({ manifest }) => manifest.private !== true)
-  .map(({ folder, manifest }) => ({ folder, manifest, name: manifest.name }));
 /** Oldest supported and newest, as they are called in node_modules. */
 const NODES = ['node-22', 'node'];
 const tool = (name: string) => join(ROOT, 'node_modules', '.bin', name);
 
 const scratch = mkdtempSync(join(tmpdir(), 'spanbuf-packages-'));
-const tarballs = join(scratch, 'tarballs');
 const consumer = join(scratch, 'consumer');
 const installed = (name: string) => join(consumer, 'node_modules', name);
-const tarball = ({ name, version }: Manifest) => join(tarballs, `${name.slice(1).replace('/', '-')}-${version}.tgz`);
-
-/** The workspace's settings for pnpm and its NODE_PATH mean nothing in the consumer's project. */
-const env = Object.fromEntries(
-  Object.entries({ ...process.env, DO_NOT_TRACK: '1', TURBO_TELEMETRY_DISABLED: '1' }).filter(
-    ([name]) => !/^(?:NODE_PATH|NODE_OPTIONS|VITEST.*|npm_(?:package|lifecycle)_.*)$/.test(name),
-  ),
-);
+const env = outsideEnvironment();
+let packed: PackedPackages | undefined;
+const tarball = (manifest: Manifest) => packed?.tarball(manifest) ?? expect.fail('nothing was packed');
 
 beforeAll(() => {
-  withPnpm(['turbo', 'run', 'build', '--output-logs=errors-only'], { env });
-  mkdirSync(tarballs);
-  for (const { folder } of PUBLIC) {
-    withPnpm(['pnpm', 'pack', `--pack-destination=${tarballs}`], { env, cwd: join(ROOT, folder) });
-  }
-
-  cpSync(join(ROOT, 'tooling/smoke'), consumer, { recursive: true });
-  const project = readManifest(consumer);
-  const versions: Record<string, string> = {
-    ...readManifest(ROOT).devDependencies,
-    ...readManifest(join(ROOT, 'packages/store')).devDependencies,
-    ...Object.fromEntries(PUBLIC.map(({ name, manifest }) => [name, `file:${tarball(manifest)}`])),
-  };
-  const wanted = [...Object.keys(project.dependencies ?? {}), ...PUBLIC.map(({ name }) => name)];
-  const dependencies = Object.fromEntries(wanted.map((name) => [name, versions[name]]));
-  // What the packages want of each other comes from the tarballs too, never from a registry.
-  const overrides = Object.fromEntries(PUBLIC.map(({ name }) => [name, `$${name}`]));
-  writeFileSync(join(consumer, 'package.json'), JSON.stringify({ ...project, dependencies, overrides }));
-  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts'], { env, cwd: consumer });
+  packed = PackedPackages.pack(join(scratch, 'tarballs'));
+  const names = PUBLIC.map(({ name }) => name);
+  packed.install(join(ROOT, 'tooling/smoke'), consumer, names);
 }, 300_000);
 
 afterAll(() => rmSync(scratch, { recursive: true }));

@@ -1,4 +1,5 @@
 import { parseIngestSpan, SpanBuffer } from '@spanbuf/buffer';
+import { parseSegmentMessage, SegmentMerger } from '@spanbuf/segments';
 import { createMemoryStore } from '@spanbuf/store';
 import { describe, expect, it } from 'vitest';
 import { segmentOutput } from '../src/segment-output.ts';
@@ -68,5 +69,23 @@ describe('segmentOutput', () => {
   it('counts parents that did not come', async () => {
     const [message] = await flush([aSpan('00f067aa0ba902b8', '00f067aa0ba902ff', 0)]);
     expect(message?.headers).toMatchObject({ 'spanbuf-root-seen': 'false', 'spanbuf-missing-parents': '1' });
+  });
+
+  it('writes what @spanbuf/segments reads, in any number of parts', async () => {
+    const spans = [
+      aSpan(ROOT, null, 0),
+      ...Array.from({ length: 9 }, (_, i) => aSpan(`00f067aa0ba902b${i}`, ROOT, i + 1)),
+    ];
+    const messages = (await flush(spans, 900)).map(({ value, headers }, i) => ({
+      offset: BigInt(i),
+      value: value ?? Buffer.alloc(0),
+      headers: headers ?? {},
+    }));
+    expect(messages.map((message) => parseSegmentMessage(message).part)).toEqual(messages.map((_, i) => i + 1));
+    const merger = new SegmentMerger();
+    const merged = messages.reverse().flatMap((message) => merger.add(message, { now: T }));
+    expect(merged).toMatchObject([{ segmentId: ROOT, generations: [1], missingPartCount: 0, rootSeen: true }]);
+    const names = merged[0]?.spans.map((text) => JSON.parse(text).name);
+    expect(names).toEqual(Array.from({ length: 10 }, (_, i) => `span ${i}`));
   });
 });

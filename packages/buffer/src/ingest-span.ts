@@ -83,7 +83,7 @@ export interface IngestLimits {
  * @param payload - The message's value. The span keeps it, without a copy.
  * @throws {@link InvalidSpanError} with all its problems when it is not UTF-8, not a JSON object of at most
  * {@link MAX_SPAN_DEPTH} levels, longer than `maxSpanBytes`, or not what {@link ingestSpanSchema} accepts.
- * @remarks Cost: half of JSON.parse; more than that for a span that is out of the ordinary (see {@link scanSpan}), and
+ * @remarks Cost: half of JSON.parse; more than that for a span that is out of the ordinary (one with escapes in its ids, for instance), and
  * several times as much for a message that is refused.
  */
 export function parseIngestSpan(payload: Uint8Array, at: SpanOrigin, limits: IngestLimits = {}): Span {

@@ -187,7 +187,7 @@ export class SpanBuffer {
    * dies; only then may the Kafka offset move. After an error process the same batch again: what was done is not done
    * twice, provided the spans have offsets.
    * @param at - `now` is the batch's message time, Unix seconds; of the oldest message, where they differ.
-   * @throws {@link StoreUnavailableError} when Redis stays away; {@link EarlierBatchFailedError}; both retriable.
+   * @throws `StoreUnavailableError` of @spanbuf/store when Redis stays away; {@link EarlierBatchFailedError}; both retriable.
    * @remarks Cost: one write a subsegment, one script call for up to 256 spans of a trace. Four round trips, a
    * fifth where segments were united, sealed or replayed, and one more for every further 256 spans of the same trace.
    */

@@ -4,14 +4,14 @@ import { InvalidIdError } from './errors.ts';
  * What may stand in a key. None of the alphabets has a `:`, `{` or `}`, so no id can move a separator, end the hash tag
  * early or open another one.
  */
-const ID_KINDS = {
+const ID_KINDS: Readonly<Record<IdKind, { readonly pattern: RegExp; readonly expected: string }>> = {
   projectId: { pattern: /^[0-9A-Za-z_-]{1,64}$/, expected: '1 to 64 of the characters 0-9 A-Z a-z _ -' },
   traceId: { pattern: /^[0-9a-f]{32}$/, expected: '32 lower-case hex digits' },
   spanId: { pattern: /^[0-9a-f]{16}$/, expected: '16 lower-case hex digits' },
   writeId: { pattern: /^[0-9A-Za-z_-]{1,32}$/, expected: '1 to 32 of the characters 0-9 A-Z a-z _ -' },
-} as const;
+};
 
-export type IdKind = keyof typeof ID_KINDS;
+export type IdKind = 'projectId' | 'traceId' | 'spanId' | 'writeId';
 
 /** Whether `value` may be used as an id of this kind in a key. */
 export function isId(kind: IdKind, value: unknown): value is string {

@@ -21,6 +21,7 @@ export {
   QUEUE_LANES,
   type QueuePart,
   type QueueRef,
+  type UnlanedPart,
 } from './queue-keys.ts';
 export {
   formatMemberKeysKey,

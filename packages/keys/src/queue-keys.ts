@@ -14,7 +14,7 @@ export const QUEUE_LANES = 16;
 /** The keys of a queue. They share a hash tag, so that one script may move an entry between them. */
 export type QueuePart = { readonly part: 'due'; readonly lane: number } | { readonly part: UnlanedPart };
 
-type UnlanedPart = 'in-flight' | 'held' | 'parked' | 'tries' | 'forgotten';
+export type UnlanedPart = 'in-flight' | 'held' | 'parked' | 'tries' | 'forgotten';
 
 const QUEUE_PREFIX = 'span-buf:q:';
 const SHARDS_KEY = 'span-buf:shards';

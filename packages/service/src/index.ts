@@ -1,8 +1,10 @@
 export type { Logger } from 'pino';
 export {
   createMetrics,
+  type LabelsOf,
   type MetricDefinition,
   type MetricDefinitions,
+  type MetricOf,
   type Metrics,
 } from './metrics/create-metrics.ts';
 export { metricsReference } from './metrics/metrics-reference.ts';
@@ -27,9 +29,10 @@ export {
   InvalidRedisUrlError,
   parseRedisUrl,
   REDIS_URL_FORMS,
+  type RedisCredentials,
   type RedisLocation,
 } from './redis/redis-url.ts';
-export { InvalidSettingsError, parseSettings } from './settings/parse-settings.ts';
+export { InvalidSettingsError, type ParseRules, parseSettings } from './settings/parse-settings.ts';
 export {
   type KafkaConnectionSettings,
   type RedisConnection,

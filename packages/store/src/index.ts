@@ -38,6 +38,7 @@ export { createMemoryStore, type MemoryStoreOptions } from './memory/memory-stor
 export { OverdueWatch } from './overdue-watch.ts';
 export { BLOB_BYTES } from './payload-blob.ts';
 export { type GivenBack, ReceiptsKeeper } from './receipts-keeper.ts';
+export type { ConnectionOptions } from './redis/open-runner.ts';
 export {
   type AddResult,
   type ClaimQuery,

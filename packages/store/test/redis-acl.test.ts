@@ -324,7 +324,7 @@ describe('anything else', () => {
     ];
     for (const [name = '', ...args] of refused) {
       await expect(client.call(name, args), [name, ...args].join(' ')).rejects.toThrow(
-        /NOPERM|user executing the script can't|DEBUG command not allowed/,
+        /NOPERM|user executing the script can't|ACL failure in script|DEBUG command not allowed/,
       );
     }
   });

@@ -27,9 +27,11 @@ export type Metrics<D extends MetricDefinitions> = {
   readonly [K in Exclude<keyof D, 'registry' | 'ready'>]: MetricOf<D[K]>;
 } & { readonly registry: Registry; readonly ready: Gauge };
 
-type LabelsOf<D> = D extends { readonly labels: readonly (infer L extends string)[] } ? L : never;
+/** Names of the labels of a definition. */
+export type LabelsOf<D> = D extends { readonly labels: readonly (infer L extends string)[] } ? L : never;
 
-type MetricOf<D> = D extends { readonly type: 'counter' }
+/** What a definition becomes. */
+export type MetricOf<D> = D extends { readonly type: 'counter' }
   ? Counter<LabelsOf<D>>
   : D extends { readonly type: 'gauge' }
     ? Gauge<LabelsOf<D>>

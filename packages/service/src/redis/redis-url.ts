@@ -2,15 +2,20 @@ import { SpanbufError } from '@spanbuf/keys';
 
 /** Where a Redis is, and who we are there. */
 export type RedisLocation =
-  | ({ readonly kind: 'node'; readonly address: Address; readonly db: number; readonly tls: boolean } & Credentials)
-  | ({ readonly kind: 'cluster'; readonly seeds: readonly Address[]; readonly tls: boolean } & Credentials);
+  | ({
+      readonly kind: 'node';
+      readonly address: Address;
+      readonly db: number;
+      readonly tls: boolean;
+    } & RedisCredentials)
+  | ({ readonly kind: 'cluster'; readonly seeds: readonly Address[]; readonly tls: boolean } & RedisCredentials);
 
 export interface Address {
   readonly host: string;
   readonly port: number;
 }
 
-interface Credentials {
+export interface RedisCredentials {
   readonly username: string | undefined;
   readonly password: string | undefined;
 }
@@ -63,7 +68,7 @@ export function maskRedisUrl(url: string, mask: string): string {
   return url.replace(/^([^:]+:\/\/[^/:]*:)[^/]*@/, `$1${mask}@`);
 }
 
-function parseLogin(login: string | undefined): Credentials {
+function parseLogin(login: string | undefined): RedisCredentials {
   if (login === undefined) return { username: undefined, password: undefined };
   const colon = login.indexOf(':');
   const username = colon === -1 ? login : login.slice(0, colon);
