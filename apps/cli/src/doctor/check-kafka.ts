@@ -34,8 +34,8 @@ export async function checkKafka({ settings, apps }: Patient): Promise<Finding[]
     const input = isConsumer ? await look(inputTopic, 'SPANBUF_INPUT_TOPIC') : undefined;
     const deadLetters = isConsumer ? await look(deadLetterTopic, 'SPANBUF_DLQ_TOPIC') : undefined;
     const output = isFlusher ? await look(outputTopic, 'SPANBUF_OUTPUT_TOPIC') : undefined;
-    if (output !== undefined)
-      findings.push(...checkMessageSize(output, settings), ...checkSpanSize(output, input, settings));
+    if (output !== undefined) findings.push(...checkMessageSize(output, settings));
+    if (input !== undefined && output !== undefined) findings.push(...checkSpanSize(input, output, settings));
     if (input !== undefined && deadLetters !== undefined) findings.push(...checkDeadLetters(input, deadLetters));
     for (const topic of [input, output]) if (topic !== undefined) findings.push(...checkCleanup(topic));
     if (input !== undefined) findings.push(...checkRetention(input, settings));
@@ -138,12 +138,11 @@ function unread(check: CheckName, subject: string, maxMessageBytes: number | und
 }
 
 /** The longest span that may come against the longest message that may go. */
-function checkSpanSize(output: Topic, input: Topic | undefined, settings: SystemSettings): Finding[] {
-  const topicBytes = longestOf(output);
-  if (topicBytes === undefined) return [];
+function checkSpanSize(input: Topic, output: Topic, settings: SystemSettings): Finding[] {
+  const [inputBytes, topicBytes] = [longestOf(input), longestOf(output)];
+  if (inputBytes === undefined || topicBytes === undefined) return [];
   const at = { check: 'kafka-span-size', subject: output.name } as const;
-  const inputBytes = input === undefined ? undefined : longestOf(input);
-  const spanBytes = Math.min(settings.maxSpanBytes, inputBytes ?? settings.maxSpanBytes);
+  const spanBytes = Math.min(settings.maxSpanBytes, inputBytes);
   const neededBytes = spanBytes + ENVELOPE_BYTES + MESSAGE_OVERHEAD_BYTES;
   const limitBytes = Math.min(topicBytes, (settings.maxMessageBytes ?? topicBytes) + MESSAGE_OVERHEAD_BYTES);
   if (limitBytes >= neededBytes)

@@ -31,6 +31,9 @@ export async function checkRedis(patient: Patient): Promise<Finding[]> {
     findings.push(...checkReplicas(nodes, settings), ...(await checkRights(nodes, patient)));
     findings.push(...(await checkClocks(nodes, patient)));
     return findings;
+  } catch (error) {
+    // It answered a moment ago.
+    return [away('redis-reach', (error as Error).message, 'SPANBUF_REDIS_URL')];
   } finally {
     system.close();
   }

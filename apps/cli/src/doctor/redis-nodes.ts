@@ -1,11 +1,4 @@
-import {
-  type Address,
-  connectRedisNode,
-  type RedisConnection,
-  type RedisLocation,
-  RedisNotOpenError,
-  readHello,
-} from '@spanbuf/service';
+import { type Address, connectRedisNode, type RedisConnection, type RedisLocation, readHello } from '@spanbuf/service';
 import type { Redis } from 'ioredis';
 
 /** What was found where Redis is said to be. */
@@ -118,10 +111,6 @@ async function readInfo(client: Redis): Promise<ReadonlyMap<string, string> | un
 /** Whether Redis does not let this user ask, or does not know the command: managed ones leave some out. */
 export function isDenied(error: unknown): boolean {
   return error instanceof Error && /^(NOPERM|ERR unknown (command|subcommand))/.test(error.message);
-}
-
-export function isAway(error: unknown): boolean {
-  return error instanceof RedisNotOpenError;
 }
 
 function nameOf({ host, port }: Address): string {

@@ -38,7 +38,7 @@ export function formatStatus(status: RolloutStatus): string[] {
 function formatHeld(held: HeldPayloads): string {
   const { segmentCount, parkedCount, lookedAtCount, cut } = held;
   const parked = parkedCount > 0 ? `, ${grouped(parkedCount)} of them parked` : '';
-  const total = `held: ${grouped(segmentCount)} segments${parked}`;
+  const total = `held: ${grouped(segmentCount)} ${segmentCount === 1 ? 'segment' : 'segments'}${parked}`;
   if (lookedAtCount === 0) return total;
   const kinds = (['colocated', 'both', 'distributed', 'mixed'] as const)
     .filter((kind) => held[kind] > 0)

@@ -57,7 +57,7 @@ function ofProcesses({ processes, silentFlushers, silentShards }: RolloutStatus)
   if (silentFlushers.length > 0) {
     obstacles.push({
       kind: 'silent-process',
-      detail: `${counted(silentFlushers, 'flusher')} live and do not say in which layout: ${listed(silentFlushers)}`,
+      detail: `${counted(silentFlushers.length, 'flusher')} that do not say in which layout they run: ${listed(silentFlushers)}`,
       remedy: 'they are of another version: bring all flushers to this one',
     });
   }
@@ -118,12 +118,13 @@ function ofWrites(layout: LayoutName, processes: readonly RunningProcess[]): Obs
 
 function ofHeld(layout: LayoutName, processes: readonly RunningProcess[], suspects: Suspects): Obstacle[] {
   const { misplacedCount, parkedMisplacedCount, unprovenCount, unexplainedCount, untilSeconds } = suspects;
-  const places = neededPlaces(layout, processes).join(' and ');
+  const needed = neededPlaces(layout, processes);
+  const places = needed.length > 1 ? 'both places' : `the ${needed[0]} place`;
   const obstacles: Obstacle[] = [];
   if (misplacedCount > 0) {
     obstacles.push({
       kind: 'unread-held',
-      detail: `${misplacedCount} held segments have payloads that are not in the ${places} place`,
+      detail: `${counted(misplacedCount, 'held segment')} with payloads that are not in ${places}`,
       remedy: 'wait until they have come out: as a rule within SPANBUF_MAX_AGE_SECONDS of message time',
       untilSeconds,
     });
@@ -131,21 +132,21 @@ function ofHeld(layout: LayoutName, processes: readonly RunningProcess[], suspec
   if (parkedMisplacedCount > 0) {
     obstacles.push({
       kind: 'unread-held',
-      detail: `${parkedMisplacedCount} parked segments have payloads that are not in the ${places} place`,
+      detail: `${counted(parkedMisplacedCount, 'parked segment')} with payloads that are not in ${places}`,
       remedy: 'put them back and let them come out, or delete them: spanbuf parked',
     });
   }
   if (unprovenCount > 0) {
     obstacles.push({
       kind: 'unproven-held',
-      detail: `${unprovenCount} segments, or more, may be older than the layouts that run, and are too many to look at`,
+      detail: `${counted(unprovenCount, 'segment')} or more may be older than the layouts that run, and too many or too large to look at`,
       remedy: 'wait until flushers have caught up; look after what is parked: spanbuf parked',
     });
   }
   if (unexplainedCount > 0) {
     obstacles.push({
       kind: 'silent-process',
-      detail: `${unexplainedCount} segments of the sample have payloads that are not in the ${places} place, and that nobody who has announced himself can have written`,
+      detail: `${counted(unexplainedCount, 'segment')} of the sample with payloads that are not in ${places}, and that nobody who has announced himself can have written`,
       remedy: 'find who writes to this buffer and does not say so: an older version, or a program of your own',
     });
   }
@@ -184,6 +185,6 @@ function listed(names: readonly (string | number)[]): string {
   return names.length > MOST_LISTED ? `${some}, …` : some;
 }
 
-function counted(names: readonly unknown[], word: string): string {
-  return `${names.length} ${word}${names.length === 1 ? '' : 's'}`;
+function counted(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`;
 }
