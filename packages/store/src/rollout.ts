@@ -51,7 +51,7 @@ export interface RolloutStatus {
   readonly silentShards: readonly number[];
   /** Shards that hold segments, and for whose consumer, which has been silent for so long, flushers still wait. */
   readonly unattended: readonly { readonly shard: number; readonly silentSeconds: number }[];
-  /** When each layout was written last, clock of Redis; layouts that nobody has written are absent. */
+  /** When each layout was written last, clock of Redis, the latest first; layouts that nobody has written are absent. */
   readonly written: readonly { readonly layout: LayoutName; readonly lastSeconds: number }[];
   readonly held: HeldPayloads;
   /** Masters, without those that do not answer or do not let this user ask. */

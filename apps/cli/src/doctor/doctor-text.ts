@@ -4,15 +4,23 @@ import type { Finding, Level } from './finding.ts';
 const LEVELS: readonly Level[] = ['fault', 'unknown', 'warning', 'ok'];
 const LEVEL_WIDTH = 7;
 
-/** A line each; of what is wrong, two more. */
-export function formatFinding({ check, level, subject, detail, why, remedy }: Finding): string[] {
-  const indent = ' '.repeat(LEVEL_WIDTH + 2);
-  const name = subject === undefined ? check : `${check}  ${printable(subject)}`;
-  const lines = [`${level.padEnd(LEVEL_WIDTH)}  ${name}: ${printable(detail)}`];
-  if (level === 'ok') return lines;
-  if (why !== undefined) lines.push(`${indent}why: ${printable(why)}`);
-  if (remedy !== undefined) lines.push(`${indent}mend: ${printable(remedy)}`);
-  return lines;
+/** A line for each that says something else, with all of which it says so; of what is wrong, two more. */
+export function formatFindings(findings: readonly Finding[]): string[] {
+  const groups = new Map<string, Finding[]>();
+  for (const finding of findings) {
+    const same = JSON.stringify({ ...finding, subject: undefined });
+    groups.set(same, [...(groups.get(same) ?? []), finding]);
+  }
+  return [...groups.values()].flatMap((group) => {
+    const { check, level, detail, why, remedy } = group[0] as Finding;
+    const subjects = group.flatMap(({ subject }) => (subject === undefined ? [] : printable(subject)));
+    const lines = [`${level.padEnd(LEVEL_WIDTH)}  ${[check, ...subjects].join('  ')}: ${printable(detail)}`];
+    if (level === 'ok') return lines;
+    const indent = ' '.repeat(LEVEL_WIDTH + 2);
+    if (why !== undefined) lines.push(`${indent}why: ${printable(why)}`);
+    if (remedy !== undefined) lines.push(`${indent}mend: ${printable(remedy)}`);
+    return lines;
+  });
 }
 
 /** The worst first, each in the order in which they were found. */

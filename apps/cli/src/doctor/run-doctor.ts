@@ -4,7 +4,7 @@ import { checkKafka } from './check-kafka.ts';
 import { checkRedis } from './check-redis.ts';
 import { checkTtl } from './check-ttl.ts';
 import { parseDoctorSettings, type RawDoctorSettings } from './doctor-settings.ts';
-import { findingJson, formatFinding, formatVerdict, inOrder, verdictJson } from './doctor-text.ts';
+import { findingJson, formatFindings, formatVerdict, inOrder, verdictJson } from './doctor-text.ts';
 
 export interface DoctorHost extends OperateHost {
   /** Unix milliseconds: the clock that is compared with those of Redis. */
@@ -26,7 +26,7 @@ export async function runDoctor(raw: RawDoctorSettings, { env, stdout, clockMs }
   const findings = inOrder([...looks.flat(), ...checkTtl(settings)]);
   const lines = isJson
     ? [...findings.map(findingJson), verdictJson(findings)]
-    : [...findings.flatMap(formatFinding), formatVerdict(findings)];
+    : [...formatFindings(findings), formatVerdict(findings)];
   for (const line of lines) await output.write(Buffer.from(line));
   await output.flush();
   const isAny = (level: string): boolean => findings.some((finding) => finding.level === level);

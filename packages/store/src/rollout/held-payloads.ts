@@ -68,7 +68,8 @@ async function lookAtPage(runner: RedisRunner, entries: readonly string[]): Prom
     ];
   });
   for (let open: Look[] = looks; open.length > 0; open = open.filter(goesOn)) await readPages(runner, open);
-  return looks;
+  // Those without any have been completed meanwhile.
+  return looks.filter(({ marks }) => marks.size > 0);
 }
 
 /** The next page of each. */

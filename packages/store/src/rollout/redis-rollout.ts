@@ -10,7 +10,7 @@ import {
   readProcessesCommand,
   timeCommand,
 } from '../redis/control-scripts.ts';
-import { pagesOf } from '../redis/grouping.ts';
+import { groupBy, pagesOf } from '../redis/grouping.ts';
 import {
   lookUpCommand,
   parseLookUpReply,
@@ -68,21 +68,22 @@ export class RedisRollout implements Rollout {
 
   async readStatus({ sample, graceSeconds }: RolloutQuery = {}): Promise<RolloutStatus> {
     const { status, shards } = await this.#read(graceSeconds);
-    const segments = await lookAt(this.#runner, await this.#draw(shards, sample));
+    const segments = await lookAt(this.#runner, [...(await this.#draw(shards, sample)).keys()]);
     return { ...status, held: heldPayloads(shards, segments) };
   }
 
   async check(layout: LayoutName, { sample, graceSeconds }: RolloutQuery = {}): Promise<LayoutCheck> {
     const { status: known, announcements, shards } = await this.#read(graceSeconds);
     const { processes, memory } = known;
-    const segments = await lookAt(this.#runner, await this.#draw(shards, sample));
+    const drawn = await this.#draw(shards, sample);
+    const segments = await lookAt(this.#runner, [...drawn.keys()]);
     const status = { ...known, held: heldPayloads(shards, segments) };
     const places = neededPlaces(layout, processes);
     const untilSeconds = suspectUntil(announcements, places, status.redisSeconds);
     const suspects = await this.#readSuspects(shards, untilSeconds, places);
-    const isMisplaced = ({ marks }: HeldSegment): boolean => !areEverywhere(marks, places);
-    const unexplainedCount = segments.filter((one) => isMisplaced(one) && !suspects.seen.has(one.entry)).length;
-    const obstacles = judgeLayout({ layout, status, suspects: { ...suspects.found, unexplainedCount } });
+    const misplaced = segments.filter(({ marks }) => !areEverywhere(marks, places));
+    const unexplainedCount = await this.#countYounger(misplaced, drawn, untilSeconds);
+    const obstacles = judgeLayout({ layout, status, suspects: { ...suspects, unexplainedCount } });
     const writers = processes.filter(({ isWriter }) => isWriter);
     return {
       layout,
@@ -155,28 +156,47 @@ export class RedisRollout implements Rollout {
         unattended: silent
           .filter(([shard, seconds]) => seconds > FRESH_MARK_SECONDS && seconds <= graceSeconds && holding.has(shard))
           .map(([shard, silentSeconds]) => ({ shard, silentSeconds })),
-        written: announcements.written.map(({ layout, saidSeconds }) => ({ layout, lastSeconds: saidSeconds })),
+        written: announcements.written
+          .map(({ layout, saidSeconds }) => ({ layout, lastSeconds: saidSeconds }))
+          .sort((a, b) => b.lastSeconds - a.lastSeconds),
         memory: await memory,
       },
     };
   }
 
   /** Entries of all shards, of each in proportion to what it has. All of them where there are no more than asked for. */
-  async #draw(shards: readonly ShardCount[], sample = DEFAULT_SAMPLE): Promise<string[]> {
+  async #draw(shards: readonly ShardCount[], sample = DEFAULT_SAMPLE): Promise<ReadonlyMap<string, Queue>> {
     const total = shards.reduce((sum, { heldCount, parkedCount }) => sum + heldCount + parkedCount, 0);
     const shareOf = (count: number): number => Math.ceil((count * Math.min(sample, total)) / total);
+    const holding = shards.filter(({ heldCount }) => shareOf(heldCount) > 0);
     const replies = await this.#runner.run(
-      shards
-        .filter(({ heldCount }) => shareOf(heldCount) > 0)
-        .map(({ queue, heldCount }) => {
-          const key = queue.keys[HELD] as string;
-          return { key, name: 'zrandmember', args: [key, shareOf(heldCount)] };
-        }),
+      holding.map(({ queue, heldCount }) => {
+        const key = queue.keys[HELD] as string;
+        return { key, name: 'zrandmember', args: [key, shareOf(heldCount)] };
+      }),
     );
-    const entries = (replies as (readonly Buffer[])[]).flatMap((some) => some.map(String));
-    for (const { queue, parkedCount } of shards)
-      if (parkedCount > 0) entries.push(...(await this.#parked(queue, shareOf(parkedCount))));
-    return [...new Set(entries)].slice(0, sample);
+    const drawn: [string, Queue][] = [];
+    for (const [i, { queue }] of holding.entries())
+      for (const entry of replies[i] as readonly Buffer[]) drawn.push([String(entry), queue]);
+    for (const { queue, parkedCount } of shards) {
+      if (parkedCount === 0) continue;
+      for (const entry of await this.#parked(queue, shareOf(parkedCount))) drawn.push([entry, queue]);
+    }
+    return new Map(drawn.slice(0, sample));
+  }
+
+  /** How many are in a queue, and not among those that are or were suspected. */
+  async #countYounger(
+    segments: readonly HeldSegment[],
+    queues: ReadonlyMap<string, Queue>,
+    untilSeconds: number,
+  ): Promise<number> {
+    const byQueue = groupBy(segments, ({ entry }) => queues.get(entry) as Queue);
+    const counts = [...byQueue].map(async ([queue, some]) => {
+      const backstops = await this.#heldUntil(queue, some);
+      return backstops.filter((seconds) => seconds > untilSeconds).length;
+    });
+    return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
   }
 
   /** Up to so many parked entries. */
@@ -198,12 +218,10 @@ export class RedisRollout implements Rollout {
     shards: readonly ShardCount[],
     untilSeconds: number,
     places: readonly Place[],
-  ): Promise<{ found: Omit<Suspects, 'unexplainedCount'>; seen: ReadonlySet<string> }> {
-    const seen = new Set<string>();
+  ): Promise<Omit<Suspects, 'unexplainedCount'>> {
     let unprovenCount = 0;
     const look = async (entries: readonly string[]): Promise<HeldSegment[]> => {
       const found = await lookAt(this.#runner, entries);
-      for (const entry of entries) seen.add(entry);
       unprovenCount += found.filter(({ marks, isWhole }) => !isWhole && areEverywhere(marks, places)).length;
       return found.filter(({ marks }) => !areEverywhere(marks, places));
     };
@@ -228,7 +246,7 @@ export class RedisRollout implements Rollout {
       parkedRoom -= parked.length;
       parkedMisplacedCount += (await look(parked)).length;
     }
-    return { found: { misplacedCount, untilSeconds: latestSeconds, parkedMisplacedCount, unprovenCount }, seen };
+    return { misplacedCount, untilSeconds: latestSeconds, parkedMisplacedCount, unprovenCount };
   }
 
   /** Backstops. */
