@@ -51,8 +51,9 @@ export function away(check: Finding['check'], problem: string, setting: string):
 }
 
 function checkKind({ kind, nodes }: RedisSystem): Finding | undefined {
-  const node = nodes[0];
+  const node = nodes.find(({ client }) => client !== undefined);
   const mode = node?.hello.get('mode');
+  if (mode === undefined) return undefined;
   const finding = (detail: string, remedy: string): Finding => ({
     check: 'redis-kind',
     level: 'fault',
