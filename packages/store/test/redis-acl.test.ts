@@ -237,12 +237,11 @@ async function lookAfterReceipts(ledger: Ledger): Promise<void> {
   for (const copy of await ledger.copy([0])) await ledger.restore(copy);
 }
 
-/** All that an operator ever does: asks about a layout, looks at what is parked, puts it back, deletes it; audits. */
+/** All that an operator ever does: looks at what is parked, puts it back, deletes it; audits; asks about a layout. */
 async function operate(client: Redis | Cluster, sliceId: number): Promise<void> {
   const options = { sliceId, deadlineSeconds: 5 };
   const epoch = await createLossWatch(client, options).readEpoch();
   const store = createRedisStore(client, { ...options, epoch, layout: LAYOUT });
-  await createRollout(client, options).check(LAYOUT);
   const parked = await store.listParked({ limit: 100 });
   expect(parked.length).toBeGreaterThan(1);
   await store.readParked(parked);
@@ -251,6 +250,8 @@ async function operate(client: Redis | Cluster, sliceId: number): Promise<void> 
   // What is old is told by its idle time, or is not asked for.
   for (const minAgeSeconds of [0.001, 0])
     await createAuditor(client, { ...options, minAgeSeconds }).audit({ repair: true, writeOff: true });
+  // Last: each audit mends what those before have left.
+  await createRollout(client, options).check(LAYOUT);
 }
 
 const WORK = { 'spanbuf-consumer': consume, 'spanbuf-flusher': flush, 'spanbuf-operator': operate };
