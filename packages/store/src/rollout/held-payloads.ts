@@ -5,6 +5,7 @@ import { parseMember } from '../redis/members.ts';
 import { NEVER_SECONDS } from '../redis/parking.ts';
 import { parseEntry } from '../redis/queue-scripts.ts';
 import type { RedisReply, RedisRunner } from '../redis/redis-runner.ts';
+import { parseLink } from '../redis/sealed-lists.ts';
 import {
   type EntryRef,
   PAGE_ENTRIES,
@@ -83,8 +84,10 @@ async function readPages(runner: RedisRunner, looks: readonly Look[]): Promise<v
   );
   for (const [i, { look, list, end }] of pages.entries()) {
     if (end < list.entries) look.open.push({ ...list, from: end });
-    for (const entry of (replies[i] as (Buffer | null)[]).flatMap((each) => (each === null ? [] : String(each)))) {
-      if (entry.startsWith('>')) look.open.push(parseLink(entry));
+    for (const entry of (replies[i] as (Buffer | null)[]).flatMap((each) =>
+      each === null ? [] : each.toString('latin1'),
+    )) {
+      if (entry.startsWith('>')) look.open.push({ ...parseLink(entry), from: 0 });
       else look.marks.add(parseMember(look.trace, entry).mark);
     }
     look.memberCount += end - list.from;
@@ -105,11 +108,6 @@ function listOf({ handle, list }: EntryRef, reply: RedisReply): ListPart | undef
   if (parsed.kind !== 'live') return undefined;
   const [, packed] = reply as readonly Buffer[];
   return { handle: parsed.handle, list: parsed.list, from: 0, entries: unpackRecord(packed as Buffer).entries };
-}
-
-function parseLink(entry: string): ListPart {
-  const [handle, list, entries] = entry.slice(1).split('.') as [string, string, string];
-  return { handle, list: Number(list), from: 0, entries: Number(entries) };
 }
 
 /** `undefined` for what is no entry: an audit finds it. */
