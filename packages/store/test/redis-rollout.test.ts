@@ -134,13 +134,15 @@ describe.each(TOPOLOGIES)('Rollout on %s', async (topology) => {
     const { rollout, store } = open();
     const colocated = store('colocated');
     const trace = aTrace();
-    const spans = ['b', 'c', 'd', 'e'].map((digit) => digit.repeat(16));
-    // A chain, leaf first: lists that are linked.
-    for (const [i, spanId] of spans.entries()) {
-      const span = { spanId, parentId: spans[i + 1] ?? A, partition: 0, payload: Buffer.from('{}') };
-      const addition = { ...trace, subsegments: [{ topId: span.parentId, hasRoot: false, spans: [span] }] };
-      await (i < 2 ? colocated : store('distributed')).add([addition], POLICY, { now: T0 });
-    }
+    const [b, c, d] = ['b', 'c', 'd'].map((digit) => digit.repeat(16)) as [string, string, string];
+    const under = (topId: string, spanId: string) => {
+      const span = { spanId, parentId: topId, partition: 0, payload: Buffer.from('{}') };
+      return [{ ...trace, subsegments: [{ topId, hasRoot: false, spans: [span] }] }];
+    };
+    // Two segments that turn out to be one: the list of the one that is colocated is linked to that of the other.
+    await colocated.add(under(c, d), POLICY, { now: T0 });
+    await store('distributed').add(under(A, b), POLICY, { now: T0 });
+    await store('distributed').add(under(A, c), POLICY, { now: T0 });
     await colocated.add(additions(), POLICY, { now: T0 });
     const claimed = await colocated.claim({ now: T0 + 10, limit: 10 });
     await colocated.park(claimed.map((generation) => ({ generation, reason: 'refused' })));
