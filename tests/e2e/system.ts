@@ -160,6 +160,16 @@ export class System {
     return { ...this.#env, SPANBUF_REDIS_URL: withLogin(this.#redisUrl, `spanbuf-${name}`) };
   }
 
+  /** `spanbuf rollout check`: what it says, where it says no. */
+  async whyNot(layout: string): Promise<string> {
+    const args = ['rollout', 'check', layout];
+    const env = { ...this.#env, SPANBUF_REDIS_URL: this.#redisUrl };
+    const program = new ChildProgram({ name: 'rollout', main: mainOf('cli'), args, env });
+    const { code } = await program.ended;
+    if (code !== 0) expect(code, program.lastWords).toBe(1);
+    return code === 0 ? '' : program.stdout.join('\n');
+  }
+
   /** Resolves when everything is in Kafka. */
   async generate({ spans, ...load }: Load): Promise<void> {
     const generator = this.#startGenerator({ ...load, args: ['--spans', String(spans), ...(load.args ?? [])] });

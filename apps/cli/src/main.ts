@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { addAbortSignal } from 'node:stream';
 import { assemble } from './assemble.ts';
+import { runDoctor } from './doctor/run-doctor.ts';
 import { exitOf } from './exit.ts';
 import { contentsOf, openInput, openOutput } from './files.ts';
 import type { RawGenerateSettings } from './generate/generate-settings.ts';
@@ -15,11 +16,14 @@ import { runAudit } from './operate/run-audit.ts';
 import { runParked } from './operate/run-parked.ts';
 import { createProgram } from './program.ts';
 import { printable, Reporter } from './reporter.ts';
+import { runRollout } from './rollout/run-rollout.ts';
 import { parseSettings, type RawSettings } from './settings.ts';
 
 /** How long work in progress may take to end after a signal; the second is for what is on its way to Kafka. */
 const STOP_MS = 1_000;
 const STOP_SENDING_MS = 10_000;
+/** As in the help text of `doctor`. */
+const DIAGNOSIS_CODES = { healthy: 0, fault: 1, unknown: 2 } as const;
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
 const stop = new AbortController();
@@ -118,6 +122,14 @@ try {
     audit: async (raw) => {
       const isClean = await runAudit(raw, { env: process.env, stdout: process.stdout, signal: stop.signal });
       process.exitCode = isClean ? 0 : 1;
+    },
+    rollout: async (action, layout, raw) => {
+      const host = { env: process.env, stdout: process.stdout, signal: stop.signal };
+      process.exitCode = (await runRollout(action, layout, raw, host)) ? 0 : 1;
+    },
+    doctor: async (raw) => {
+      const host = { env: process.env, stdout: process.stdout, signal: stop.signal, clockMs: () => Date.now() };
+      process.exitCode = DIAGNOSIS_CODES[await runDoctor(raw, host)];
     },
   }).parseAsync();
 } catch (error) {

@@ -1,9 +1,11 @@
 import { LAYOUTS } from '@spanbuf/store';
 import { Command, Option } from 'commander';
+import { addDoctorCommand, type RunDoctor } from './doctor/doctor-command.ts';
 import { createGenerateCommand } from './generate/generate-command.ts';
 import type { RawGenerateSettings } from './generate/generate-settings.ts';
 import { addAuditCommand, type RunAudit } from './operate/audit-command.ts';
 import { addParkedCommand, type RunParked } from './operate/parked-command.ts';
+import { addRolloutCommand, type RunRollout } from './rollout/rollout-command.ts';
 import { DEFAULT_LAYOUT, type RawSettings } from './settings.ts';
 
 const NOTES = `
@@ -26,10 +28,20 @@ export interface ProgramOptions {
   readonly generate: (raw: RawGenerateSettings) => Promise<void>;
   readonly parked: RunParked;
   readonly audit: RunAudit;
+  readonly rollout: RunRollout;
+  readonly doctor: RunDoctor;
 }
 
 /** The command line. Throws a CommanderError where commander would end the process. */
-export function createProgram({ version, assemble, generate, parked, audit }: ProgramOptions): Command {
+export function createProgram({
+  version,
+  assemble,
+  generate,
+  parked,
+  audit,
+  rollout,
+  doctor,
+}: ProgramOptions): Command {
   const program = new Command('spanbuf')
     .description('Assembles spans into segments, generates spans to try it with, and looks after a running system.')
     .version(version, '-V, --version', 'print the version')
@@ -69,6 +81,8 @@ export function createProgram({ version, assemble, generate, parked, audit }: Pr
   program.addCommand(createGenerateCommand(generate).copyInheritedSettings(program));
   addParkedCommand(program, parked);
   addAuditCommand(program, audit);
+  addRolloutCommand(program, rollout);
+  addDoctorCommand(program, doctor);
   return program;
 }
 

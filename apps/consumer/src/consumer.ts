@@ -42,6 +42,9 @@ const MOST_FETCH_BYTES = 8 * 1_024 * 1_024;
 const POSITIONS_MS = 1_000;
 const PRESSURE_MS = 1_000;
 const LOSSES_MS = 1_000;
+const PRESENCE_MS = 2_000;
+/** Several times the above: a consumer that is busy is not one that is gone. */
+const PRESENCE_SECONDS = 10;
 const DROP_RULES_MS = 5_000;
 /** Redis and Kafka count as away when they have not answered the loops for this long. */
 const FRESH_SECONDS = 15;
@@ -157,6 +160,7 @@ export class Consumer implements RunningApp {
     const { settings, metrics, log } = this.#context;
     // Before anything is read, so that a full Redis is not filled further by a consumer that starts.
     await this.#watchPressure();
+    await this.#announce();
     this.#log = await this.#connections.kafka.consume({
       topic: settings.inputTopic,
       groupId: settings.consumerGroup,
@@ -169,6 +173,7 @@ export class Consumer implements RunningApp {
       onFatal: (error) => this.#fail(error),
     });
     if (this.#pausedFor.size > 0) this.#log.pause();
+    this.#loops.start('presence', PRESENCE_MS, () => this.#announce());
     this.#loops.start('positions', POSITIONS_MS, () => this.#watchPositions());
     this.#loops.start('pressure', PRESSURE_MS, () => this.#watchPressure());
     this.#loops.start('commit', settings.commitSeconds * 1_000, () => this.#commit());
@@ -181,6 +186,15 @@ export class Consumer implements RunningApp {
       metrics.dropRules.set(dropRules.rules.length);
       log.info({ rules: dropRules.rules }, 'drop rules changed');
     });
+  }
+
+  /** Before anything is written in its layout, and as long as anything may be. */
+  async #announce(): Promise<void> {
+    const { settings, instanceId, name, version } = this.#context;
+    const { layout, maxAgeSeconds } = settings;
+    const writes = { maxAgeSeconds, shards: [...(this.#tenure?.workers.keys() ?? [])] };
+    const facts = { id: instanceId, app: name, version, layout, writes };
+    await this.#control.announceProcess(facts, PRESENCE_SECONDS);
   }
 
   async #onAssigned(assignment: Assignment): Promise<void> {
@@ -505,6 +519,14 @@ export class Consumer implements RunningApp {
       ),
     );
     await this.#log?.stop();
+    await this.#control
+      .withdrawProcess(this.#context.instanceId)
+      .catch((error: Error) =>
+        this.#context.log.warn(
+          { error: error.message },
+          'could not say good-bye: this consumer counts as running for a while',
+        ),
+      );
     await this.#producer.close();
     await this.#connections.kafka.close();
     this.#connections.redis.disconnect();

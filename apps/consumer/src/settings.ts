@@ -1,11 +1,10 @@
-import { DEFAULT_MAX_SPAN_BYTES } from '@spanbuf/buffer';
 import {
   bufferSettings,
   bytes,
   filePath,
+  flowSettings,
   integer,
   kafkaSettings,
-  oneOf,
   positiveSeconds,
   redisSettings,
   type SettingsOf,
@@ -15,7 +14,6 @@ import {
   sharedRules,
   storeSettings,
   text,
-  topicName,
 } from '@spanbuf/service';
 
 const MIB = 1024 * 1024;
@@ -23,25 +21,13 @@ const MIB = 1024 * 1024;
 export const consumerSettings = {
   ...redisSettings,
   ...kafkaSettings,
-  inputTopic: setting('SPANBUF_INPUT_TOPIC', topicName().default('ingest-spans'), 'Topic to read spans from.'),
-  deadLetterTopic: setting(
-    'SPANBUF_DLQ_TOPIC',
-    topicName().default('ingest-spans-dlq'),
-    'Topic for messages that are not spans: their bytes, key and headers, and why.',
-  ),
+  inputTopic: flowSettings.inputTopic,
+  deadLetterTopic: flowSettings.deadLetterTopic,
   consumerGroup: setting('SPANBUF_CONSUMER_GROUP', text().default('spanbuf-consumer'), 'Kafka consumer group.'),
   ...storeSettings,
   ...bufferSettings,
-  commit: setting(
-    'SPANBUF_COMMIT',
-    oneOf(['buffered', 'flushed']).default('buffered'),
-    'When an offset may be committed: once its span is stored in Redis, or once its segment is produced, so that Redis may lose everything.',
-  ),
-  waitReplicas: setting(
-    'SPANBUF_WAIT_REPLICAS',
-    integer(0, 100).default(0),
-    'Replicas of each Redis master that must have a batch before its offsets may be committed. Asked of every master.',
-  ),
+  commit: flowSettings.commit,
+  waitReplicas: flowSettings.waitReplicas,
   waitSeconds: setting(
     'SPANBUF_WAIT_SECONDS',
     positiveSeconds(60).default(1),
@@ -69,11 +55,7 @@ export const consumerSettings = {
     positiveSeconds(1_800).default(20),
     'Time without a heartbeat after which Kafka gives the partitions of a consumer to others.',
   ),
-  maxSpanBytes: setting(
-    'SPANBUF_MAX_SPAN_BYTES',
-    bytes().default(DEFAULT_MAX_SPAN_BYTES),
-    'A longer message is not a span.',
-  ),
+  maxSpanBytes: flowSettings.maxSpanBytes,
   maxInvalidShare: setting(
     'SPANBUF_MAX_INVALID_SHARE',
     share().default(0.5),

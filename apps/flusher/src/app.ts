@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { createKafka } from '@spanbuf/kafka';
-import { SpanbufError } from '@spanbuf/keys';
 import {
   type AppContext,
   connectRedis,
   defineApp,
+  messageLimit,
   readKafkaConnection,
   readRedisConnection,
   withinSeconds,
@@ -14,16 +14,6 @@ import { flusherMetrics } from './metrics.ts';
 import { CONSUMER_SETTINGS, flusherRules, flusherSettings } from './settings.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-
-/** Key, headers and framing of a message, which count against the limit of the topic as well. */
-const MESSAGE_OVERHEAD_BYTES = 2_048;
-const MOST_MESSAGE_BYTES = 10 * 1_024 * 1_024;
-
-/** The output topic takes only messages that are shorter than those that were asked for. */
-export class MessageLimitError extends SpanbufError {
-  readonly code = 'SPANBUF_MESSAGE_LIMIT';
-  readonly retriable = false;
-}
 
 export const flusherApp = defineApp({
   name: 'spanbuf-flusher',
@@ -76,27 +66,4 @@ async function open(context: AppContext<typeof flusherSettings, typeof flusherMe
 async function close({ redis, kafka }: FlusherConnections): Promise<void> {
   redis.disconnect();
   await kafka.close();
-}
-
-/**
- * @param topicBytes - `max.message.bytes` of the output topic; undefined where it may not be read.
- * @throws {@link MessageLimitError}
- */
-export function messageLimit(
-  { maxMessageBytes, outputTopic }: { readonly maxMessageBytes: number | undefined; readonly outputTopic: string },
-  topicBytes: number | undefined,
-): number {
-  const fitting = topicBytes === undefined ? MOST_MESSAGE_BYTES : topicBytes - MESSAGE_OVERHEAD_BYTES;
-  if (fitting <= 0) {
-    throw new MessageLimitError(
-      `topic ${outputTopic} takes messages of ${topicBytes} bytes only: raise its max.message.bytes`,
-    );
-  }
-  if (maxMessageBytes !== undefined && maxMessageBytes > fitting && topicBytes !== undefined) {
-    throw new MessageLimitError(
-      `SPANBUF_MAX_MESSAGE_BYTES must be at most ${fitting}: topic ${outputTopic} has max.message.bytes=${topicBytes}, ` +
-        `and key and headers take up to ${MESSAGE_OVERHEAD_BYTES}. Got ${maxMessageBytes}`,
-    );
-  }
-  return maxMessageBytes ?? Math.min(fitting, MOST_MESSAGE_BYTES);
 }

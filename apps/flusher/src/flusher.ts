@@ -125,7 +125,13 @@ export class Flusher implements RunningApp {
   }
 
   async #announce(): Promise<void> {
-    await this.#control.announceFlusher(this.#context.instanceId, PRESENCE_SECONDS);
+    const { settings, instanceId, name, version } = this.#context;
+    const { layout, leaseSeconds } = settings;
+    const facts = { id: instanceId, app: name, version, layout, reads: { leaseSeconds } };
+    await Promise.all([
+      this.#control.announceFlusher(instanceId, PRESENCE_SECONDS),
+      this.#control.announceProcess(facts, PRESENCE_SECONDS),
+    ]);
   }
 
   /** Gives again those that Redis has lost. */
@@ -308,9 +314,9 @@ export class Flusher implements RunningApp {
     const failed = (what: string) => (error: Error) => log.warn({ error: error.message }, what);
     await Promise.all([
       this.#watchReceipts().catch(failed('could not look for receipts that were lost a moment ago')),
-      this.#control
-        .withdrawFlusher(instanceId)
-        .catch(failed('could not say good-bye: this flusher counts as alive for a while')),
+      Promise.all([this.#control.withdrawFlusher(instanceId), this.#control.withdrawProcess(instanceId)]).catch(
+        failed('could not say good-bye: this flusher counts as alive for a while'),
+      ),
     ]);
     await this.#producer.close();
     await this.#connections.kafka.close();

@@ -1,5 +1,6 @@
 import {
   bytes,
+  flowSettings,
   integer,
   kafkaSettings,
   oneOf,
@@ -10,7 +11,6 @@ import {
   setting,
   sharedRules,
   storeSettings,
-  topicName,
 } from '@spanbuf/service';
 
 const MIB = 1024 * 1024;
@@ -18,21 +18,13 @@ const MIB = 1024 * 1024;
 export const flusherSettings = {
   ...redisSettings,
   ...kafkaSettings,
-  outputTopic: setting(
-    'SPANBUF_OUTPUT_TOPIC',
-    topicName().default('buffered-segments'),
-    'Topic to produce segments to.',
-  ),
+  outputTopic: flowSettings.outputTopic,
   outputCompression: setting(
     'SPANBUF_OUTPUT_COMPRESSION',
     oneOf(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('zstd'),
     'How messages are compressed. Whoever reads the topic must know it.',
   ),
-  maxMessageBytes: setting(
-    'SPANBUF_MAX_MESSAGE_BYTES',
-    bytes().optional(),
-    'A longer segment is cut into several messages. By default what the topic takes, at most 10 MiB. The same for all flushers.',
-  ),
+  maxMessageBytes: flowSettings.maxMessageBytes,
   ...storeSettings,
   flushSegments: setting(
     'SPANBUF_FLUSH_SEGMENTS',

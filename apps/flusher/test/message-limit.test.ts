@@ -1,5 +1,5 @@
+import { MessageLimitError, messageLimit } from '@spanbuf/service';
 import { describe, expect, it } from 'vitest';
-import { MessageLimitError, messageLimit } from '../src/app.ts';
 
 const MIB = 1_048_576;
 const outputTopic = 'segments';

@@ -11,6 +11,7 @@ import type {
   NewTopic,
   ProducerOptions,
   TopicDescription,
+  TopicInspection,
 } from './log.ts';
 import { GroupConsumer } from './log-consumer.ts';
 import { BatchProducer } from './log-producer.ts';
@@ -51,14 +52,32 @@ class KafkaCluster implements Kafka {
     });
   }
 
+  async inspectTopic(topic: string): Promise<TopicInspection> {
+    return this.#try(`describe ${topic}`, async () => {
+      const { leaders, copies } = await this.#brokers.topic(topic);
+      const partitions = [...copies].map(
+        ([partition, counts]) => [partition, { ...counts, hasLeader: (leaders.get(partition) ?? -1) >= 0 }] as const,
+      );
+      return { partitions: new Map(partitions), config: await this.#readConfig(topic, []) };
+    });
+  }
+
   async #maxMessageBytes(topic: string): Promise<number | undefined> {
     const name = 'max.message.bytes';
+    const value = (await this.#readConfig(topic, [name]))?.get(name);
+    return value === undefined ? undefined : Number(value);
+  }
+
+  /** @param names - Of which; empty: of all. */
+  async #readConfig(topic: string, names: string[]): Promise<ReadonlyMap<string, string> | undefined> {
     try {
       const broker = await this.#brokers.any();
-      const resources = [{ type: TOPIC_RESOURCE, name: topic, configNames: [name] }];
+      const resources = [{ type: TOPIC_RESOURCE, name: topic, configNames: names }];
       const answer = await this.#brokers.call(broker, () => broker.describeConfigs({ resources }));
-      const entry = answer.resources[0]?.configEntries.find(({ configName }) => configName === name);
-      return entry?.configValue ? Number(entry.configValue) : undefined;
+      const entries = answer.resources[0]?.configEntries ?? [];
+      return new Map(
+        entries.flatMap(({ configName, configValue }) => (configValue ? [[configName, configValue]] : [])),
+      );
     } catch (error) {
       if (/_AUTHORIZATION_FAILED$/.test(brokerErrorType(error) ?? '')) return undefined;
       throw error;

@@ -20,7 +20,9 @@ export type {
   MessageHeaders,
   NewTopic,
   OutgoingMessage,
+  PartitionInspection,
   ProducerOptions,
   SendOutcome,
   TopicDescription,
+  TopicInspection,
 } from './log.ts';

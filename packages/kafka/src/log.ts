@@ -38,6 +38,8 @@ export interface Kafka {
   /** Connects, authenticates and asks for metadata once. Takes no longer than a few connection attempts. */
   check(): Promise<void>;
   describeTopic(topic: string): Promise<TopicDescription>;
+  /** What an operator has to know of it, beside that. */
+  inspectTopic(topic: string): Promise<TopicInspection>;
   /** Those that exist already stay as they are. Resolves when every partition has a leader. */
   createTopics(topics: readonly NewTopic[]): Promise<void>;
   /** Raises the number of partitions to `partitionCount`. */
@@ -66,6 +68,20 @@ export interface TopicDescription {
   readonly topicId: string;
   /** `max.message.bytes` of the topic; undefined where reading it is not permitted. */
   readonly maxMessageBytes: number | undefined;
+}
+
+export interface TopicInspection {
+  /** By partition. */
+  readonly partitions: ReadonlyMap<number, PartitionInspection>;
+  /** All that is in force, with the defaults of the brokers; undefined where reading it is not permitted. */
+  readonly config: ReadonlyMap<string, string> | undefined;
+}
+
+export interface PartitionInspection {
+  readonly hasLeader: boolean;
+  /** How many brokers are to have a copy, and how many have all of it. */
+  readonly replicaCount: number;
+  readonly inSyncCount: number;
 }
 
 /** By name. A header that occurs several times is an array, in order; one without a value is undefined. */

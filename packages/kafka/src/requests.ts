@@ -38,6 +38,8 @@ export interface TopicMetadata {
   readonly topicId: string;
   /** Partition -> node id of its leader, -1 while it has none. */
   readonly leaders: ReadonlyMap<number, number>;
+  /** By partition: how many brokers are to have a copy, and how many have all of it. */
+  readonly copies: ReadonlyMap<number, { readonly replicaCount: number; readonly inSyncCount: number }>;
 }
 
 /** Brokers, and one topic. Never creates a topic. */
@@ -73,17 +75,25 @@ function readTopic(reader: WireReader, withTopicIds: boolean): TopicMetadata {
   reader.string();
   const topicId = withTopicIds ? reader.uuid() : '';
   reader.int8();
-  const partitions = reader.array((): [number, number] => {
+  const partitions = reader.array(() => {
     reader.int16();
-    const partition: [number, number] = [reader.int32(), reader.int32()];
+    const [partition, leader] = [reader.int32(), reader.int32()];
     reader.int32();
-    for (let i = 0; i < 3; i++) reader.array(() => reader.int32());
+    const [replicas, inSync] = [reader.array(() => reader.int32()), reader.array(() => reader.int32())];
+    reader.array(() => reader.int32());
     reader.tags();
-    return partition;
+    return { partition, leader, replicaCount: replicas.length, inSyncCount: inSync.length };
   });
   if (withTopicIds) reader.int32();
   reader.tags();
-  return { errorCode, topicId: topicId === NO_ID ? '' : topicId, leaders: new Map(partitions) };
+  return {
+    errorCode,
+    topicId: topicId === NO_ID ? '' : topicId,
+    leaders: new Map(partitions.map(({ partition, leader }) => [partition, leader])),
+    copies: new Map(
+      partitions.map(({ partition, replicaCount, inSyncCount }) => [partition, { replicaCount, inSyncCount }]),
+    ),
+  };
 }
 
 export interface FetchPosition {

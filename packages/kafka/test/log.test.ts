@@ -158,6 +158,19 @@ describeWithKafka('a log', (brokers) => {
     });
   });
 
+  it('says what an operator has to know of it', async () => {
+    const kafka = connect(brokers);
+    const topic = await newTopic(kafka, 2, { 'max.message.bytes': '12345', 'cleanup.policy': 'compact,delete' });
+    const { partitions, config } = await kafka.inspectTopic(topic);
+    const whole = { hasLeader: true, replicaCount: 1, inSyncCount: 1 };
+    expect(partitions).toEqual(new Map([0, 1].map((partition) => [partition, whole])));
+    expect(config?.get('max.message.bytes')).toBe('12345');
+    expect(config?.get('cleanup.policy')).toBe('compact,delete');
+    // Those of the broker as well.
+    expect(config?.get('min.insync.replicas')).toBe('1');
+    await expect(kafka.inspectTopic('no-such-topic')).rejects.toThrow(KafkaTopicMissingError);
+  });
+
   it('can be read from brokers that know no topic ids', async () => {
     const kafka = connect(brokers);
     const topic = await newTopic(kafka, 2);

@@ -15,6 +15,7 @@ export {
 export {
   formatClocksKey,
   formatFlushersKey,
+  formatProcessesKey,
   formatQueueKey,
   formatShardsKey,
   parseQueueKey,

@@ -20,6 +20,7 @@ const QUEUE_PREFIX = 'span-buf:q:';
 const SHARDS_KEY = 'span-buf:shards';
 const CLOCKS_KEY = 'span-buf:clocks';
 const FLUSHERS_KEY = 'span-buf:flushers';
+const PROCESSES_KEY = 'span-buf:processes';
 
 /**
  * `span-buf:q:{[<slice>-]<shard>}`: one shard's queue as a whole, with `part` one of its keys: `:due:<lane>`, `:held`,
@@ -65,6 +66,11 @@ export function formatClocksKey(ref: { readonly sliceId?: number } = {}): string
 /** `span-buf:flushers[:<slice>]`: which flushers live. */
 export function formatFlushersKey(ref: { readonly sliceId?: number } = {}): string {
   return inSlice(FLUSHERS_KEY, ref);
+}
+
+/** `span-buf:processes[:<slice>]`: which processes work on the buffer, and until when which layout was written. */
+export function formatProcessesKey(ref: { readonly sliceId?: number } = {}): string {
+  return inSlice(PROCESSES_KEY, ref);
 }
 
 function inSlice(key: string, { sliceId }: { readonly sliceId?: number }): string {

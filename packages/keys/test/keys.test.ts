@@ -5,6 +5,7 @@ import {
   formatFlushersKey,
   formatMemberKeysKey,
   formatPayloadKey,
+  formatProcessesKey,
   formatQueueKey,
   formatSegmentKey,
   formatShardsKey,
@@ -70,6 +71,8 @@ describe('formatting', () => {
     expect(formatClocksKey({ sliceId: 0 })).toBe('span-buf:clocks:0');
     expect(formatFlushersKey()).toBe('span-buf:flushers');
     expect(formatFlushersKey({ sliceId: 3 })).toBe('span-buf:flushers:3');
+    expect(formatProcessesKey()).toBe('span-buf:processes');
+    expect(formatProcessesKey({ sliceId: 3 })).toBe('span-buf:processes:3');
   });
 
   it('puts all structure of a trace into one slot and all parts of a queue into another', () => {
@@ -183,6 +186,7 @@ describe('telling the kinds of keys apart', () => {
     'shards key': formatShardsKey(),
     'clocks key': formatClocksKey(),
     'flushers key': formatFlushersKey(),
+    'processes key': formatProcessesKey(),
   };
 
   it('refuses a key of any other kind', () => {
@@ -430,7 +434,7 @@ describe('ids that may not become part of a key', () => {
       expect(() => formatQueueKey({ shard: 0, sliceId: number })).toThrow(
         expect.objectContaining({ field: 'sliceId' }),
       );
-      for (const format of [formatShardsKey, formatClocksKey, formatFlushersKey])
+      for (const format of [formatShardsKey, formatClocksKey, formatFlushersKey, formatProcessesKey])
         expect(() => format({ sliceId: number })).toThrow(InvalidIdError);
     },
   );

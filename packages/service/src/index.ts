@@ -22,6 +22,7 @@ export { type ProcessHost, processHost, type StopSignal } from './process/proces
 export { pause, type RetryOptions, retry } from './process/retry.ts';
 export { runApp } from './process/run-app.ts';
 export { type ConnectRedisOptions, connectRedis } from './redis/connect-redis.ts';
+export { connectRedisNode, type RedisNodeIdentity, readHello } from './redis/connect-redis-node.ts';
 export { RedisNotOpenError } from './redis/redis-not-open-error.ts';
 export {
   type Address,
@@ -33,6 +34,7 @@ export {
   type RedisLocation,
 } from './redis/redis-url.ts';
 export { InvalidSettingsError, type ParseRules, parseSettings } from './settings/parse-settings.ts';
+export { MESSAGE_OVERHEAD_BYTES, MessageLimitError, messageLimit } from './settings/message-limit.ts';
 export {
   type KafkaConnectionSettings,
   type RedisConnection,
@@ -64,6 +66,7 @@ export { type SharedSettings, sharedRules } from './settings/shared-rules.ts';
 export {
   type BufferSettings,
   bufferSettings,
+  flowSettings,
   type KafkaSettings,
   kafkaSettings,
   type RedisSettings,

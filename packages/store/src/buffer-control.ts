@@ -1,3 +1,5 @@
+import type { LayoutName } from './layout.ts';
+
 /**
  * What consumers and flushers tell each other through Redis, beside the segments themselves. All of it belongs to one slice,
  * and every key has a time to live. Every call may be repeated.
@@ -17,12 +19,35 @@ export interface BufferControl {
   withdrawFlusher(flusherId: string): Promise<void>;
 
   /**
+   * Says what a process that works on the buffer does, for whoever wants to know before something is changed: see {@link Rollout}.
+   * Forgotten `presenceSeconds` after the last call, by the clock of Redis. To be said before it writes anything for the first time.
+   */
+  announceProcess(process: ProcessFacts, presenceSeconds: number): Promise<void>;
+
+  /** Says that a process is about to end, and writes nothing any more. */
+  withdrawProcess(processId: string): Promise<void>;
+
+  /**
    * How much waits where. Other calls go on meanwhile, so the figures of different shards are of slightly different moments.
    * @param query - `shards`: of which; by default of all that have something in their queue.
    * @remarks Cost: two round trips, one script call a shard, INFO of every master; a third round trip where shards are found
    * to be empty, which then are no longer listed.
    */
   readState(query?: { readonly shards?: readonly number[] }): Promise<BufferState>;
+}
+
+/** What a process that works on a buffer says of itself. */
+export interface ProcessFacts {
+  /** Not that of any other process, ever. */
+  readonly id: string;
+  /** Name of the program. */
+  readonly app: string;
+  readonly version: string;
+  readonly layout: LayoutName;
+  /** Of one that puts spans into the buffer: its `maxAgeSeconds`, and the shards whose clocks it marks. */
+  readonly writes?: { readonly maxAgeSeconds: number; readonly shards: readonly number[] } | undefined;
+  /** Of one that takes segments out: for how long it leases them. */
+  readonly reads?: { readonly leaseSeconds: number } | undefined;
 }
 
 /** How far a consumer has come with a shard. */

@@ -10,12 +10,21 @@ export {
   type OffsetRange,
   type ShardHoldings,
 } from './auditor.ts';
-export type { BufferControl, BufferState, ClockMark, NodeMemory, ShardClock, ShardState } from './buffer-control.ts';
+export type {
+  BufferControl,
+  BufferState,
+  ClockMark,
+  NodeMemory,
+  ProcessFacts,
+  ShardClock,
+  ShardState,
+} from './buffer-control.ts';
 export { type AuditorOptions, createAuditor } from './create-auditor.ts';
 export { type BufferControlOptions, createBufferControl } from './create-buffer-control.ts';
 export { createLedger, type LedgerOptions } from './create-ledger.ts';
 export { createLossWatch, type LossWatchOptions } from './create-loss-watch.ts';
 export { createRedisStore, type RedisStoreOptions } from './create-redis-store.ts';
+export { createRollout, type RolloutOptions } from './create-rollout.ts';
 export {
   InvalidStoreOptionsError,
   StaleEpochError,
@@ -23,7 +32,7 @@ export {
   StoreUnavailableError,
   UnreadablePayloadError,
 } from './errors.ts';
-export { LAYOUTS, type LayoutName } from './layout.ts';
+export { LAYOUTS, type LayoutName, type Place } from './layout.ts';
 export {
   type Fate,
   type Ledger,
@@ -39,6 +48,16 @@ export { OverdueWatch } from './overdue-watch.ts';
 export { BLOB_BYTES } from './payload-blob.ts';
 export { type GivenBack, ReceiptsKeeper } from './receipts-keeper.ts';
 export type { ConnectionOptions } from './redis/open-runner.ts';
+export type {
+  HeldPayloads,
+  LayoutCheck,
+  Obstacle,
+  ObstacleKind,
+  Rollout,
+  RolloutQuery,
+  RolloutStatus,
+  RunningProcess,
+} from './rollout.ts';
 export {
   type AddResult,
   type ClaimQuery,

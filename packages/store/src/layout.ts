@@ -26,6 +26,19 @@ const layouts: Record<LayoutName, Layout> = {
   distributed: { mark: 'd', writesTo: [distributedPayloads], readsFirst: distributedPayloads },
 };
 
+/** A place where payloads lie. */
+export type Place = 'colocated' | 'distributed';
+
+/** Where payloads are that carry a mark. */
+export function placesOf(mark: Mark): readonly Place[] {
+  return { c: ['colocated'] as const, d: ['distributed'] as const, b: ['colocated', 'distributed'] as const }[mark];
+}
+
+/** Where a reader of a layout looks first. */
+export function placeReadFirst(name: LayoutName): Place {
+  return layouts[name].readsFirst === colocatedPayloads ? 'colocated' : 'distributed';
+}
+
 export function layoutNamed(name: LayoutName): Layout {
   return layouts[name];
 }

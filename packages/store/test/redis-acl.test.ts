@@ -10,6 +10,7 @@ import {
   createLedger,
   createLossWatch,
   createRedisStore,
+  createRollout,
   type Ledger,
   ReceiptsKeeper,
   type RedisStoreOptions,
@@ -142,6 +143,9 @@ async function consume(client: Redis | Cluster, sliceId: number): Promise<void> 
     await expect(store.add([one], policy, { now: T0 })).rejects.toThrow('0 of 1 replicas');
   };
   await control.markClocks(new Map([[0, { messageSeconds: T0, behindSeconds: 0 }]]));
+  const process = { id: 'consumer', app: 'consumer', version: '1', layout: LAYOUT } as const;
+  await control.announceProcess({ ...process, writes: { maxAgeSeconds: 600, shards: [0] } }, 60);
+  await control.withdrawProcess('consumer');
   await add(addition(trace, B, [[C, 1n]]));
   await add(addition(trace, A, [[A, 2n]], 1));
   await add(addition(trace, A, [[B, 3n]], 1));
@@ -199,6 +203,8 @@ async function flush(client: Redis | Cluster, sliceId: number): Promise<void> {
   const store = createRedisStore(client, { ...options, layout: LAYOUT, dedupeWindowSeconds: 0, epoch });
   const control = createBufferControl(client, options);
   await control.announceFlusher('one', 60);
+  const process = { id: 'one', app: 'flusher', version: '1', layout: LAYOUT } as const;
+  await control.announceProcess({ ...process, reads: { leaseSeconds: 60 } }, 60);
   expect((await control.readState()).memory.length, 'nodes that let INFO be asked').toBeGreaterThan(0);
   const claimed = await store.claim({ now: T0, limit: 100, drain: true });
   expect(claimed.length).toBeGreaterThan(2);
@@ -217,6 +223,7 @@ async function flush(client: Redis | Cluster, sliceId: number): Promise<void> {
   expect(await store.claim({ now: T0 + 1_000, limit: 100 })).toEqual([]);
   await lookAfterReceipts(createLedger(client, options));
   await control.withdrawFlusher('one');
+  await control.withdrawProcess('one');
 }
 
 /** Gives receipts again as if Redis had lost them, with the books and without. */
@@ -230,7 +237,7 @@ async function lookAfterReceipts(ledger: Ledger): Promise<void> {
   for (const copy of await ledger.copy([0])) await ledger.restore(copy);
 }
 
-/** All that an operator ever does: looks at what is parked, puts it back, deletes it; audits. */
+/** All that an operator ever does: looks at what is parked, puts it back, deletes it; audits; asks about a layout. */
 async function operate(client: Redis | Cluster, sliceId: number): Promise<void> {
   const options = { sliceId, deadlineSeconds: 5 };
   const epoch = await createLossWatch(client, options).readEpoch();
@@ -243,6 +250,8 @@ async function operate(client: Redis | Cluster, sliceId: number): Promise<void> 
   // What is old is told by its idle time, or is not asked for.
   for (const minAgeSeconds of [0.001, 0])
     await createAuditor(client, { ...options, minAgeSeconds }).audit({ repair: true, writeOff: true });
+  // Last: each audit mends what those before have left.
+  await createRollout(client, options).check(LAYOUT);
 }
 
 const WORK = { 'spanbuf-consumer': consume, 'spanbuf-flusher': flush, 'spanbuf-operator': operate };

@@ -1,4 +1,4 @@
-import { formatClocksKey, formatFlushersKey, formatQueueKey, formatShardsKey } from '@spanbuf/keys';
+import { formatClocksKey, formatFlushersKey, formatProcessesKey, formatQueueKey, formatShardsKey } from '@spanbuf/keys';
 import { connect, TOPOLOGIES } from '@spanbuf/tooling/redis-clients';
 import { Cluster, Redis } from 'ioredis';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
@@ -120,7 +120,10 @@ describe.each(TOPOLOGIES)('BufferControl on %s', async (topology) => {
       await one.markClocks(new Map([[0, { messageSeconds: T0, behindSeconds: 0 }]]));
       await one.announceFlusher('one', 60);
       await one.withdrawFlusher('two');
-      for (const key of [formatClocksKey({ sliceId }), formatFlushersKey({ sliceId })])
+      const process = { id: 'one', app: 'consumer', version: '1', layout: 'distributed' } as const;
+      await one.announceProcess({ ...process, writes: { maxAgeSeconds: 600, shards: [0] } }, 60);
+      await one.withdrawProcess('two');
+      for (const key of [formatClocksKey, formatFlushersKey, formatProcessesKey].map((format) => format({ sliceId })))
         expect(await client.ttl(key)).toBeGreaterThan(DAY_SECONDS - 100);
     }
     await control.announceFlusher('one', 5 * DAY_SECONDS);

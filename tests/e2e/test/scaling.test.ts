@@ -72,6 +72,8 @@ describeWithKafka('scaling under load', () => {
       apps[i] = await run[app.name as 'consumer' | 'flusher'](layout);
     };
     for (const [step, layout] of LAYOUTS.slice(1).entries()) {
+      for (const later of LAYOUTS.slice(step + 2)) expect(await system.whyNot(later)).not.toBe('');
+      await expect.poll(() => system.whyNot(layout), SLOW).toBe('');
       for (const i of MOVES[step] as number[]) await move(i, layout);
     }
     for (const app of apps)

@@ -37,6 +37,9 @@ export function defineApp<const D extends AppSettings, const M extends MetricDef
 
 /** What an app is given. */
 export interface AppContext<D extends AppSettings, M extends MetricDefinitions> {
+  /** Name and version of the definition. */
+  readonly name: string;
+  readonly version: string;
   readonly settings: SettingsOf<D>;
   readonly log: Logger;
   readonly metrics: Metrics<M>;

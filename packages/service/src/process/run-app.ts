@@ -54,6 +54,8 @@ async function run<D extends AppSettings, M extends MetricDefinitions>(
   }
   const instanceId = `${definition.name}-${host.randomId()}`;
   const context: AppContext<D, M> = {
+    name: definition.name,
+    version: definition.version,
     settings,
     log: createLogger(
       {

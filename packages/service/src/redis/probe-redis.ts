@@ -48,7 +48,7 @@ async function probeNode(client: Redis, location: RedisLocation): Promise<RedisP
     await client.connect();
     // ioredis goes on, in database 0, when it may not select another.
     if (reason !== undefined) throw reason;
-    checkServer(await hello(client), location.kind);
+    checkServer(await readHello(client), location.kind);
     const info = await ifPermitted(client.info('persistence'));
     if (info !== undefined && /^loading:1/m.test(info)) throw new Error('it is loading its data');
     const clusterInfo = location.kind === 'node' ? undefined : await ifPermitted(client.cluster('INFO'));
@@ -78,8 +78,8 @@ function checkServer(server: ReadonlyMap<string, string>, kind: RedisLocation['k
   if (mode !== 'cluster' && kind === 'cluster') throw new UnusableRedisError('it is not a cluster: use redis://');
 }
 
-/** Field -> value, from the flat list or the map that the protocol in use makes of it. */
-async function hello(client: Redis): Promise<ReadonlyMap<string, string>> {
+/** HELLO: field -> value, from the flat list or the map that the protocol in use makes of it. Every user may ask. */
+export async function readHello(client: Redis): Promise<ReadonlyMap<string, string>> {
   const reply: unknown = await client.call('HELLO');
   if (!Array.isArray(reply)) return new Map(Object.entries(reply as Record<string, string>));
   return new Map(reply.flatMap((field, i) => (i % 2 === 0 ? [[String(field), String(reply[i + 1])] as const] : [])));

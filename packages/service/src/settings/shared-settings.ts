@@ -13,6 +13,7 @@ import {
   seconds,
   secretText,
   text,
+  topicName,
 } from './schemas.ts';
 import { type SettingsOf, setting } from './setting.ts';
 
@@ -152,6 +153,37 @@ export const bufferSettings = {
     'SPANBUF_MAX_SEGMENT_BYTES',
     bytes().default(10 * 2 ** 20),
     'A segment that reaches this goes out early, the rest follows.',
+  ),
+} as const;
+
+/** What more than one program has to know of what goes in and out. */
+export const flowSettings = {
+  inputTopic: setting('SPANBUF_INPUT_TOPIC', topicName().default('ingest-spans'), 'Topic to read spans from.'),
+  deadLetterTopic: setting(
+    'SPANBUF_DLQ_TOPIC',
+    topicName().default('ingest-spans-dlq'),
+    'Topic for messages that are not spans: their bytes, key and headers, and why.',
+  ),
+  commit: setting(
+    'SPANBUF_COMMIT',
+    oneOf(['buffered', 'flushed']).default('buffered'),
+    'When an offset may be committed: once its span is stored in Redis, or once its segment is produced, so that Redis may lose everything.',
+  ),
+  waitReplicas: setting(
+    'SPANBUF_WAIT_REPLICAS',
+    integer(0, 100).default(0),
+    'Replicas of each Redis master that must have a batch before its offsets may be committed. Asked of every master.',
+  ),
+  maxSpanBytes: setting('SPANBUF_MAX_SPAN_BYTES', bytes().default(10 * 2 ** 20), 'A longer message is not a span.'),
+  outputTopic: setting(
+    'SPANBUF_OUTPUT_TOPIC',
+    topicName().default('buffered-segments'),
+    'Topic to produce segments to.',
+  ),
+  maxMessageBytes: setting(
+    'SPANBUF_MAX_MESSAGE_BYTES',
+    bytes().optional(),
+    'A longer segment is cut into several messages. By default what the topic takes, at most 10 MiB. The same for all flushers.',
   ),
 } as const;
 

@@ -1,7 +1,9 @@
 import { formatClocksKey, formatFlushersKey } from '@spanbuf/keys';
-import type { BufferControl, BufferState, ClockMark, NodeMemory, ShardState } from '../buffer-control.ts';
+import type { BufferControl, BufferState, ClockMark, NodeMemory, ProcessFacts, ShardState } from '../buffer-control.ts';
 import {
   announceFlusherCommand,
+  announceProcessCommand,
+  BACKSTOP,
   countFlushersCommand,
   markClocksCommand,
   parseClocksReply,
@@ -11,6 +13,7 @@ import {
   readClocksCommand,
   timeCommand,
   withdrawFlusherCommand,
+  withdrawProcessCommand,
 } from './control-scripts.ts';
 import { entryOf, pagesOf } from './grouping.ts';
 import { DAY_SECONDS } from './open-runner.ts';
@@ -51,8 +54,19 @@ export class RedisBufferControl implements BufferControl {
     await this.#runner.run([withdrawFlusherCommand(this.#slice, flusherId)]);
   }
 
+  async announceProcess(process: ProcessFacts, presenceSeconds: number): Promise<void> {
+    // What it says of what is held must not be forgotten before that has come out.
+    const heldSeconds = BACKSTOP * (process.writes?.maxAgeSeconds ?? 0);
+    const ttlSeconds = Math.max(this.#ttlSeconds, Math.ceil(presenceSeconds + heldSeconds));
+    await this.#runner.run([announceProcessCommand(this.#slice, ttlSeconds, process, presenceSeconds)]);
+  }
+
+  async withdrawProcess(processId: string): Promise<void> {
+    await this.#runner.run([withdrawProcessCommand(this.#slice, processId)]);
+  }
+
   async readState(query: { readonly shards?: readonly number[] } = {}): Promise<BufferState> {
-    const memory = this.#readMemory();
+    const memory = readMemory(this.#runner);
     const known = await this.#runner.run([
       readClocksCommand(this.#slice),
       timeCommand(formatClocksKey(this.#slice)),
@@ -93,16 +107,17 @@ export class RedisBufferControl implements BufferControl {
     return found.filter(({ isEmpty }) => !isEmpty).map(({ state }) => state);
   }
 
-  async #readMemory(): Promise<NodeMemory[]> {
-    const replies = await this.#runner.askMasters('info', ['memory']);
-    return replies.flatMap(({ node, reply }) => {
-      if (reply === undefined) return [];
-      const field = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(String(reply))?.[1] ?? 0);
-      return [{ node, usedBytes: field('used_memory'), maxBytes: field('maxmemory') }];
-    });
-  }
-
   #queue(shard: number): Queue {
     return entryOf(this.#queues, shard, () => queueOf({ ...this.#slice, shard }));
   }
+}
+
+/** Of the masters that answer at once, and let this user ask. */
+export async function readMemory(runner: RedisRunner): Promise<NodeMemory[]> {
+  const replies = await runner.askMasters('info', ['memory']);
+  return replies.flatMap(({ node, reply }) => {
+    if (reply === undefined) return [];
+    const field = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(String(reply))?.[1] ?? 0);
+    return [{ node, usedBytes: field('used_memory'), maxBytes: field('maxmemory') }];
+  });
 }

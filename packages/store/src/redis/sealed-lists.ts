@@ -80,8 +80,8 @@ export function sweepsOf(sealed: SealedRef, { lists }: Contents): RedisCommand[]
   );
 }
 
-/** See trace.lua; one character stands for a byte. */
-function parseLink(entry: string): MemberList {
+/** A link as it stands in a list: see trace.lua; one character stands for a byte. */
+export function parseLink(entry: string): MemberList {
   const bytes = Buffer.from(entry, 'latin1');
   const [list, entries] = entry.slice(HANDLE_END + 1).split('.') as [string, string];
   return { handle: handleAt(bytes, 1), list: Number(list), entries: Number(entries) };

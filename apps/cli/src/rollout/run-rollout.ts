@@ -1,0 +1,93 @@
+import { InvalidSettingsError, integer, oneOf, parseSettings, parseText, storeSettings } from '@spanbuf/service';
+import { createRollout, LAYOUTS, type LayoutName, type Rollout } from '@spanbuf/store';
+import { LineWriter } from '../line-writer.ts';
+import type { OperateHost } from '../operate/operate-host.ts';
+import { openSystemRedis, type RawRedisOptions } from '../operate/redis-connection.ts';
+import { UsageError } from '../settings.ts';
+import { checkJson, formatCheck, formatStatus, statusJson } from './rollout-text.ts';
+
+/** Options of `spanbuf rollout` as they stand on the command line. */
+export interface RawRolloutSettings extends RawRedisOptions {
+  readonly sample?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+/** How long Redis may stay away while it is worked with. */
+const DEADLINE_SECONDS = 10;
+const MOST_SAMPLE = 100_000;
+const { clockGraceSeconds } = storeSettings;
+
+/**
+ * `spanbuf rollout status`, or `check` with a layout.
+ * @returns Whether the layout can be entered; `true` for a status.
+ * @throws UsageError, FileError, or what the store throws when Redis cannot be used.
+ */
+export async function runRollout(
+  action: 'status' | 'check',
+  layoutText: string | undefined,
+  raw: RawRolloutSettings,
+  { env, stdout }: OperateHost,
+): Promise<boolean> {
+  const { sample, layout, graceSeconds } = parse(layoutText, raw, env);
+  const output = new LineWriter(stdout, 'stdout');
+  const { client, close, sliceId } = await openSystemRedis(raw, env, 'rollout');
+  const say = async (lines: readonly string[]): Promise<void> => {
+    for (const line of lines) await output.write(Buffer.from(line));
+    await output.flush();
+  };
+  try {
+    const rollout = createRollout(client, { sliceId, deadlineSeconds: DEADLINE_SECONDS });
+    const query = { sample, graceSeconds };
+    if (action === 'status') {
+      const status = await rollout.readStatus(query);
+      await say(raw.json === true ? [statusJson(status)] : formatStatus(status));
+      return true;
+    }
+    const check = await rollout.check(layout ?? (await nextLayout(rollout)), query);
+    await say(raw.json === true ? [checkJson(check)] : formatCheck(check));
+    return check.isSafe;
+  } finally {
+    close();
+  }
+}
+
+/** @throws {@link UsageError} where it cannot be told. */
+async function nextLayout(rollout: Rollout): Promise<LayoutName> {
+  const { processes } = await rollout.readStatus({ sample: 0 });
+  const running = [...new Set(processes.map(({ layout }) => layout))];
+  const [only, ...others] = running;
+  if (only === undefined) throw new UsageError('no process has announced itself: name the layout to enter');
+  if (others.length > 0) throw new UsageError(`several layouts run (${running.join(', ')}): name the one to enter`);
+  const next = LAYOUTS[LAYOUTS.indexOf(only) + 1];
+  if (next === undefined) throw new UsageError(`${only} is the last layout: name the one to enter`);
+  return next;
+}
+
+function parse(layoutText: string | undefined, raw: RawRolloutSettings, env: OperateHost['env']) {
+  const problems: string[] = [];
+  const read = <T>(name: string, run: () => T): T | undefined => {
+    try {
+      return run();
+    } catch (error) {
+      problems.push(
+        error instanceof InvalidSettingsError ? error.problems.join('; ') : `${name} ${(error as Error).message}`,
+      );
+      return undefined;
+    }
+  };
+  const { sample: sampleText } = raw;
+  const settings = {
+    layout: layoutText === undefined ? undefined : read('LAYOUT', () => parseText(oneOf(LAYOUTS), layoutText)),
+    sample:
+      sampleText === undefined ? undefined : read('--sample', () => parseText(integer(0, MOST_SAMPLE), sampleText)),
+    // The rest of a service's environment may be there as well, and is not ours to judge.
+    graceSeconds: read(
+      clockGraceSeconds.name,
+      () =>
+        parseSettings({ clockGraceSeconds }, { [clockGraceSeconds.name]: env[clockGraceSeconds.name] })
+          .clockGraceSeconds,
+    ),
+  };
+  if (problems.length > 0) throw new UsageError(problems.join('; '));
+  return settings;
+}
