@@ -17,6 +17,7 @@ export {
   formatFlushersKey,
   formatQueueKey,
   formatShardsKey,
+  formatWatchedKey,
   parseQueueKey,
   QUEUE_LANES,
   type QueuePart,

@@ -20,6 +20,7 @@ const QUEUE_PREFIX = 'span-buf:q:';
 const SHARDS_KEY = 'span-buf:shards';
 const CLOCKS_KEY = 'span-buf:clocks';
 const FLUSHERS_KEY = 'span-buf:flushers';
+const WATCHED_KEY = 'span-buf:watched';
 
 /**
  * `span-buf:q:{[<slice>-]<shard>}`: one shard's queue as a whole, with `part` one of its keys: `:due:<lane>`, `:held`,
@@ -65,6 +66,11 @@ export function formatClocksKey(ref: { readonly sliceId?: number } = {}): string
 /** `span-buf:flushers[:<slice>]`: which flushers live. */
 export function formatFlushersKey(ref: { readonly sliceId?: number } = {}): string {
   return inSlice(FLUSHERS_KEY, ref);
+}
+
+/** `span-buf:watched[:<slice>]`: traces of which every step is logged, and until when. */
+export function formatWatchedKey(ref: { readonly sliceId?: number } = {}): string {
+  return inSlice(WATCHED_KEY, ref);
 }
 
 function inSlice(key: string, { sliceId }: { readonly sliceId?: number }): string {

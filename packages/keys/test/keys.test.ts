@@ -9,6 +9,7 @@ import {
   formatSegmentKey,
   formatShardsKey,
   formatTraceKey,
+  formatWatchedKey,
   hashSlot,
   InvalidIdError,
   MAX_SHARD,
@@ -70,6 +71,8 @@ describe('formatting', () => {
     expect(formatClocksKey({ sliceId: 0 })).toBe('span-buf:clocks:0');
     expect(formatFlushersKey()).toBe('span-buf:flushers');
     expect(formatFlushersKey({ sliceId: 3 })).toBe('span-buf:flushers:3');
+    expect(formatWatchedKey()).toBe('span-buf:watched');
+    expect(formatWatchedKey({ sliceId: 3 })).toBe('span-buf:watched:3');
   });
 
   it('puts all structure of a trace into one slot and all parts of a queue into another', () => {
@@ -183,6 +186,7 @@ describe('telling the kinds of keys apart', () => {
     'shards key': formatShardsKey(),
     'clocks key': formatClocksKey(),
     'flushers key': formatFlushersKey(),
+    'watched key': formatWatchedKey(),
   };
 
   it('refuses a key of any other kind', () => {

@@ -16,6 +16,7 @@ export { type BufferControlOptions, createBufferControl } from './create-buffer-
 export { createLedger, type LedgerOptions } from './create-ledger.ts';
 export { createLossWatch, type LossWatchOptions } from './create-loss-watch.ts';
 export { createRedisStore, type RedisStoreOptions } from './create-redis-store.ts';
+export { createTraceWatch, type TraceWatchOptions } from './create-trace-watch.ts';
 export {
   InvalidStoreOptionsError,
   StaleEpochError,
@@ -56,3 +57,10 @@ export {
   type TraceAddition,
 } from './segment-store.ts';
 export { shardTimes } from './shard-times.ts';
+export {
+  type LinkStep,
+  MAX_WATCHED_TRACES,
+  type TraceObserver,
+  type TraceWatch,
+  type WatchedTrace,
+} from './trace-watch.ts';

@@ -40,6 +40,7 @@ const OTHERS: readonly (readonly [RegExp, RedisType])[] = [
   [/^span-buf:shards(:\d+)?$/, 'hash'],
   [/^span-buf:clocks(:\d+)?$/, 'hash'],
   [/^span-buf:flushers(:\d+)?$/, 'zset'],
+  [/^span-buf:watched(:\d+)?$/, 'zset'],
   [/^span-buf:epoch(:\d+)?$/, 'hash'],
   [/^span-buf:sentinel:\{\d+\}(:\d+)?$/, 'hash'],
 ];
