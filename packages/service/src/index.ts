@@ -19,6 +19,7 @@ export { DeadlineError, withinSeconds } from './process/deadline.ts';
 export { type ProcessHost, processHost, type StopSignal } from './process/process-host.ts';
 export { pause, type RetryOptions, retry } from './process/retry.ts';
 export { runApp } from './process/run-app.ts';
+export { type StepFacts, TraceLog, type WatchedRef } from './process/trace-log.ts';
 export { type ConnectRedisOptions, connectRedis } from './redis/connect-redis.ts';
 export { RedisNotOpenError } from './redis/redis-not-open-error.ts';
 export {
@@ -70,3 +71,10 @@ export {
   serviceSettings,
   storeSettings,
 } from './settings/shared-settings.ts';
+export {
+  type ActiveSpan,
+  NO_TRACING,
+  type SpanAttributes,
+  type SpanOptions,
+  type Tracing,
+} from './telemetry/tracing.ts';

@@ -3,6 +3,8 @@ import { createMetrics, type MetricDefinitions } from '../metrics/create-metrics
 import { printable, quote } from '../printable.ts';
 import { InvalidSettingsError, parseSettings } from '../settings/parse-settings.ts';
 import { formatSettings } from '../settings/settings-reference.ts';
+import { startTelemetry } from '../telemetry/start-telemetry.ts';
+import { NO_TRACING } from '../telemetry/tracing.ts';
 import type { AppContext, AppDefinition, AppSettings } from './app-definition.ts';
 import { type Command, helpText, parseCommand, UsageError } from './command-line.ts';
 import { withinSeconds } from './deadline.ts';
@@ -53,20 +55,24 @@ async function run<D extends AppSettings, M extends MetricDefinitions>(
     return EXIT.ok;
   }
   const instanceId = `${definition.name}-${host.randomId()}`;
-  const context: AppContext<D, M> = {
-    settings,
-    log: createLogger(
-      {
-        level: settings.logLevel,
-        bindings: { app: definition.name, instance: instanceId, version: definition.version },
-      },
-      host,
-    ),
-    metrics: createMetrics(definition.metrics),
-    instanceId,
-    clockMs: () => host.clockMs(),
-  };
-  if (command === 'run') return serveApp(definition, context, host, exit);
+  const log = createLogger(
+    { level: settings.logLevel, bindings: { app: definition.name, instance: instanceId, version: definition.version } },
+    host,
+  );
+  const metrics = createMetrics(definition.metrics);
+  const clockMs = () => host.clockMs();
+  const context: AppContext<D, M> = { settings, log, metrics, tracing: NO_TRACING, instanceId, clockMs };
+  if (command === 'run') {
+    const { name, version } = definition;
+    const { env } = host;
+    const options = { name, version, instanceId, env, log, registry: metrics.registry, clockMs };
+    const telemetry = await startTelemetry(settings.openTelemetry, options);
+    try {
+      return await serveApp(definition, { ...context, tracing: telemetry.tracing }, host, exit);
+    } finally {
+      await telemetry.stop();
+    }
+  }
   const limitSeconds = startLimitSeconds(settings);
   await withinSeconds(definition.check(context), limitSeconds, `not checked within ${limitSeconds} s`);
   host.stdout.write('ok\n');
