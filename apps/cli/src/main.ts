@@ -13,6 +13,7 @@ import { MessageClock } from './message-clock.ts';
 import { openStore } from './open-store.ts';
 import { runAudit } from './operate/run-audit.ts';
 import { runParked } from './operate/run-parked.ts';
+import { runTrace } from './operate/run-trace.ts';
 import { createProgram } from './program.ts';
 import { printable, Reporter } from './reporter.ts';
 import { parseSettings, type RawSettings } from './settings.ts';
@@ -118,6 +119,10 @@ try {
     audit: async (raw) => {
       const isClean = await runAudit(raw, { env: process.env, stdout: process.stdout, signal: stop.signal });
       process.exitCode = isClean ? 0 : 1;
+    },
+    trace: async (action, names, raw) => {
+      const isDone = await runTrace(action, names, raw, { env: process.env, stdout: process.stdout });
+      process.exitCode = isDone ? 0 : 1;
     },
   }).parseAsync();
 } catch (error) {

@@ -4,6 +4,7 @@ import { createGenerateCommand } from './generate/generate-command.ts';
 import type { RawGenerateSettings } from './generate/generate-settings.ts';
 import { addAuditCommand, type RunAudit } from './operate/audit-command.ts';
 import { addParkedCommand, type RunParked } from './operate/parked-command.ts';
+import { addTraceCommand, type RunTrace } from './operate/trace-command.ts';
 import { DEFAULT_LAYOUT, type RawSettings } from './settings.ts';
 
 const NOTES = `
@@ -26,10 +27,11 @@ export interface ProgramOptions {
   readonly generate: (raw: RawGenerateSettings) => Promise<void>;
   readonly parked: RunParked;
   readonly audit: RunAudit;
+  readonly trace: RunTrace;
 }
 
 /** The command line. Throws a CommanderError where commander would end the process. */
-export function createProgram({ version, assemble, generate, parked, audit }: ProgramOptions): Command {
+export function createProgram({ version, assemble, generate, parked, audit, trace }: ProgramOptions): Command {
   const program = new Command('spanbuf')
     .description('Assembles spans into segments, generates spans to try it with, and looks after a running system.')
     .version(version, '-V, --version', 'print the version')
@@ -69,6 +71,7 @@ export function createProgram({ version, assemble, generate, parked, audit }: Pr
   program.addCommand(createGenerateCommand(generate).copyInheritedSettings(program));
   addParkedCommand(program, parked);
   addAuditCommand(program, audit);
+  addTraceCommand(program, trace);
   return program;
 }
 

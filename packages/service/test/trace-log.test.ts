@@ -40,7 +40,7 @@ describe('TraceLog', () => {
       { ...OTHER, leftSeconds: 60 },
     ]);
     log.follow([{ ...OTHER, leftSeconds: 58 }]);
-    expect(log.traceIds).toEqual([OTHER.traceId]);
+    expect(log.traces).toEqual([OTHER]);
     log.note(ONE, { step: 'received' });
     log.follow([]);
     expect(log.isOn).toBe(false);

@@ -29,9 +29,9 @@ export class TraceLog {
     return this.isOn && this.#watched.has(nameOf(trace));
   }
 
-  /** Ids of watched traces, of whatever project. */
-  get traceIds(): readonly string[] {
-    return [...this.#watched].map((name) => name.slice(name.indexOf(':') + 1));
+  /** Those that are watched. */
+  get traces(): readonly WatchedRef[] {
+    return [...this.#watched].map(refOf);
   }
 
   /** Watches these, and no others. Says of each that comes or goes that it does. */
@@ -43,8 +43,7 @@ export class TraceLog {
       if (!before.has(nameOf(trace))) this.note(trace, { step: 'watched', leftSeconds: Math.round(leftSeconds) });
     }
     for (const name of before) {
-      const [projectId, traceId] = name.split(':') as [string, string];
-      if (!this.#watched.has(name)) this.#write({ projectId, traceId }, { step: 'unwatched' });
+      if (!this.#watched.has(name)) this.#write(refOf(name), { step: 'unwatched' });
     }
   }
 
@@ -60,4 +59,9 @@ export class TraceLog {
 
 function nameOf({ projectId, traceId }: WatchedRef): string {
   return `${projectId}:${traceId}`;
+}
+
+function refOf(name: string): WatchedRef {
+  const [projectId, traceId] = name.split(':') as [string, string];
+  return { projectId, traceId };
 }
