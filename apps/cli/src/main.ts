@@ -17,6 +17,7 @@ import { runTrace } from './operate/run-trace.ts';
 import { createProgram } from './program.ts';
 import { printable, Reporter } from './reporter.ts';
 import { parseSettings, type RawSettings } from './settings.ts';
+import { runSize } from './size/run-size.ts';
 
 /** How long work in progress may take to end after a signal; the second is for what is on its way to Kafka. */
 const STOP_MS = 1_000;
@@ -120,6 +121,14 @@ try {
       const isClean = await runAudit(raw, { env: process.env, stdout: process.stdout, signal: stop.signal });
       process.exitCode = isClean ? 0 : 1;
     },
+    size: (file, raw) =>
+      runSize(file, raw, {
+        env: process.env,
+        stdin: process.stdin,
+        stdout: process.stdout,
+        reporter,
+        signal: stop.signal,
+      }),
     trace: async (action, names, raw) => {
       const isDone = await runTrace(action, names, raw, { env: process.env, stdout: process.stdout });
       process.exitCode = isDone ? 0 : 1;

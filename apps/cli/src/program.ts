@@ -6,6 +6,7 @@ import { addAuditCommand, type RunAudit } from './operate/audit-command.ts';
 import { addParkedCommand, type RunParked } from './operate/parked-command.ts';
 import { addTraceCommand, type RunTrace } from './operate/trace-command.ts';
 import { DEFAULT_LAYOUT, type RawSettings } from './settings.ts';
+import { addSizeCommand, type RunSize } from './size/size-command.ts';
 
 const NOTES = `
 Input: one span, a JSON object, a line. Lines that are not spans are named on stderr and left out.
@@ -28,10 +29,11 @@ export interface ProgramOptions {
   readonly parked: RunParked;
   readonly audit: RunAudit;
   readonly trace: RunTrace;
+  readonly size: RunSize;
 }
 
 /** The command line. Throws a CommanderError where commander would end the process. */
-export function createProgram({ version, assemble, generate, parked, audit, trace }: ProgramOptions): Command {
+export function createProgram({ version, assemble, generate, parked, audit, trace, size }: ProgramOptions): Command {
   const program = new Command('spanbuf')
     .description('Assembles spans into segments, generates spans to try it with, and looks after a running system.')
     .version(version, '-V, --version', 'print the version')
@@ -72,6 +74,7 @@ export function createProgram({ version, assemble, generate, parked, audit, trac
   addParkedCommand(program, parked);
   addAuditCommand(program, audit);
   addTraceCommand(program, trace);
+  addSizeCommand(program, size);
   return program;
 }
 
