@@ -68,8 +68,7 @@ export class BatchApplier {
   }
 
   async #apply(stretch: Stretch, origin: BatchOrigin): Promise<void> {
-    const { tracing, traceLog } = this.#options;
-    const { buffer, invalidShare, maxSpanBytes, metrics, rules, clockMs } = this.#options;
+    const { buffer, invalidShare, maxSpanBytes, metrics, rules, tracing, traceLog, clockMs } = this.#options;
     const startMs = clockMs();
     const messages = await this.#withoutSettled(stretch.messages, origin);
     if (messages.length === 0) {
@@ -94,9 +93,7 @@ export class BatchApplier {
     const { accepted, replayed, rejected } = await tracing.span('store spans', {}, () =>
       this.#retry('store', origin.signal, () => buffer.process(spans, { now })),
     );
-    if (traceLog.isOn) {
-      noteSpans(traceLog, 'stored', without(spans, rejected), origin.partition);
-    }
+    if (traceLog.isOn) noteSpans(traceLog, 'stored', without(spans, rejected), origin.partition);
     // The decoder lets nothing through that the buffer refuses, unless one of them is wrong.
     const offsets = new Map(messages.map((message) => [message.offset, message]));
     await this.#deadLetter(

@@ -1,6 +1,6 @@
 import { DEFAULT_MAX_SPAN_BYTES, type FlushedSegment, SpanBuffer } from '@spanbuf/buffer';
-import { createMemoryStore, type SegmentStore } from '@spanbuf/store';
-import { MeteredStore } from './metered-store.ts';
+import { createMemoryStore, type MemoryStoreOptions, type SegmentStore } from '@spanbuf/store';
+import { MeteredStore, type SizedStore } from './metered-store.ts';
 import type { TimedBatch } from './timed-batch.ts';
 
 /** Settings that are tried. Seconds of message time. */
@@ -32,6 +32,15 @@ export interface FirstPiece {
   readonly rootSeen: boolean;
 }
 
+export interface CandidateOptions {
+  /** Shared by all that are tried. */
+  readonly numbers: SegmentNumbers;
+  readonly lengths: Lengths;
+  readonly dedupeWindowSeconds: number;
+  /** By default a store in memory. */
+  readonly openStore?: (options: MemoryStoreOptions) => SizedStore;
+}
+
 /** How flushers take segments by default: SPANBUF_POLL_SECONDS, and a shard's part of SPANBUF_FLUSH_SEGMENTS and -BYTES. */
 const POLL_SECONDS = 0.5;
 const FLUSH_SEGMENTS = 250;
@@ -39,6 +48,7 @@ const FLUSH_BYTES = 8 * 1_024 * 1_024;
 
 /** Stands for any payload: only lengths count here. Nobody touches it, so it takes no memory. */
 const ZEROS = new Uint8Array(DEFAULT_MAX_SPAN_BYTES);
+const NOTHING = new Uint8Array(0);
 
 /**
  * One set of settings, tried on the real buffer with a store in memory. Holds what is under way, without payloads, and two
@@ -62,13 +72,16 @@ export class Candidate {
 
   constructor(
     settings: CandidateSettings,
-    { numbers, dedupeWindowSeconds }: { readonly numbers: SegmentNumbers; readonly dedupeWindowSeconds: number },
+    { numbers, lengths, dedupeWindowSeconds, openStore = createMemoryStore }: CandidateOptions,
   ) {
     this.settings = settings;
     this.#numbers = numbers;
     const clock = (): number => this.#nowSeconds;
-    this.store = new MeteredStore(createMemoryStore({ dedupeWindowSeconds, clock }), { dedupeWindowSeconds, clock });
-    this.#buffer = new SpanBuffer(withoutPayloads(this.store), settings);
+    this.store = new MeteredStore(openStore({ dedupeWindowSeconds, clock }), { dedupeWindowSeconds, clock });
+    this.#buffer = new SpanBuffer(
+      withPayloads(this.store, (payload) => lengths.of(payload)),
+      settings,
+    );
   }
 
   /** What is due by the time of the batch goes out, then the batch goes in. */
@@ -134,12 +147,15 @@ export class WholeInput {
   #seconds = 0;
 
   constructor() {
-    this.#buffer = new SpanBuffer(withoutPayloads(createMemoryStore({ clock: () => 0 })), {
-      rootTimeoutSeconds: MONTH_SECONDS,
-      timeoutSeconds: MONTH_SECONDS,
-      maxAgeSeconds: MONTH_SECONDS,
-      maxSegmentBytes: Number.MAX_SAFE_INTEGER,
-    });
+    this.#buffer = new SpanBuffer(
+      withPayloads(createMemoryStore({ clock: () => 0 }), () => NOTHING),
+      {
+        rootTimeoutSeconds: MONTH_SECONDS,
+        timeoutSeconds: MONTH_SECONDS,
+        maxAgeSeconds: MONTH_SECONDS,
+        maxSegmentBytes: Number.MAX_SAFE_INTEGER,
+      },
+    );
   }
 
   async take({ seconds, spans }: TimedBatch): Promise<void> {
@@ -162,8 +178,22 @@ export class WholeInput {
   }
 }
 
-/** The same store for spans that have no more than the length of their payload. */
-function withoutPayloads(store: Pick<SegmentStore, 'add' | 'claim' | 'read' | 'complete'>): SegmentStore {
+/** Bytes of any content, by their number: each view of memory costs more than all else that is kept of a span. */
+export class Lengths {
+  readonly #views = new Map<number, Uint8Array>();
+
+  of({ length }: Uint8Array): Uint8Array {
+    let view = this.#views.get(length);
+    if (view === undefined) {
+      view = ZEROS.subarray(0, length);
+      this.#views.set(length, view);
+    }
+    return view;
+  }
+}
+
+/** The same store for spans that have something else for a payload. */
+function withPayloads(store: SizedStore, payloadOf: (payload: Uint8Array) => Uint8Array): SegmentStore {
   const never = (): never => {
     throw new Error('not called here');
   };
@@ -173,7 +203,7 @@ function withoutPayloads(store: Pick<SegmentStore, 'add' | 'claim' | 'read' | 'c
         ...trace,
         subsegments: subsegments.map((subsegment) => ({
           ...subsegment,
-          spans: subsegment.spans.map((span) => ({ ...span, payload: lengthOf(span.payload) })),
+          spans: subsegment.spans.map((span) => ({ ...span, payload: payloadOf(span.payload) })),
         })),
       }));
       return store.add(thin, policy, at);
@@ -189,8 +219,4 @@ function withoutPayloads(store: Pick<SegmentStore, 'add' | 'claim' | 'read' | 'c
     retryParked: never,
     deleteParked: never,
   };
-}
-
-function lengthOf({ length }: Uint8Array): Uint8Array {
-  return ZEROS.subarray(0, length);
 }

@@ -13,6 +13,7 @@ import {
   completeCalls,
   payloadBytes,
   queueBytes,
+  sweepCalls,
   type TraceContents,
   traceBytes,
 } from './redis-model.ts';
@@ -22,6 +23,10 @@ export type SizedStore = Pick<SegmentStore, 'add' | 'claim' | 'read' | 'complete
 
 interface KnownTrace {
   readonly contents: TraceContents;
+  /** Ids at which pieces end whose span has not come: when it does, the pieces are united. */
+  readonly openTops: Set<string>;
+  /** Of what it holds: spans, and tops. */
+  readonly ids: Set<string>;
   /** Spans that are roots: each has a segment. */
   rootCount: number;
   /** Of its segments, in queues. */
@@ -29,6 +34,15 @@ interface KnownTrace {
   bytes: number;
   /** Once it holds nothing. */
   forgetAt: number;
+}
+
+/** What the additions of one batch concern. */
+interface BatchNotes {
+  /** By shard: traces. */
+  readonly touched: Map<number, Set<string>>;
+  /** Shards in which segments were united: queue entries are taken out. */
+  readonly merged: Set<number>;
+  mergeCount: number;
 }
 
 /** A store, and what the same calls would take of a Redis. */
@@ -74,14 +88,15 @@ export class MeteredStore implements SizedStore {
 
   async add(additions: readonly TraceAddition[], policy: SegmentPolicy, at: { readonly now: number }) {
     this.#forget();
-    const touched = new Map<number, Set<string>>();
-    for (const addition of additions) this.#note(addition, touched);
-    this.#scriptCalls += addCalls(additions.length, new Map([...touched].map(([shard, all]) => [shard, all.size])));
+    const batch: BatchNotes = { touched: new Map(), merged: new Set(), mergeCount: 0 };
+    for (const addition of additions) this.#note(addition, batch);
+    const traces = new Map([...batch.touched].map(([shard, all]) => [shard, all.size]));
+    this.#scriptCalls += addCalls(additions.length, traces, batch.merged.size) + sweepCalls(batch.mergeCount);
     this.#peakBytes = Math.max(this.#peakBytes, this.redisBytes);
     return this.#store.add(additions, policy, at);
   }
 
-  #note({ projectId, traceId, subsegments }: TraceAddition, touched: Map<number, Set<string>>): void {
+  #note({ projectId, traceId, subsegments }: TraceAddition, batch: BatchNotes): void {
     const key = `${projectId}:${traceId}`;
     let trace = this.#traces.get(key);
     if (trace === undefined) {
@@ -93,7 +108,7 @@ export class MeteredStore implements SizedStore {
         segmentCount: 1,
         isTable: false,
       };
-      trace = { contents, rootCount: 0, entryCount: 0, bytes: 0, forgetAt: 0 };
+      trace = { contents, openTops: new Set(), ids: new Set(), rootCount: 0, entryCount: 0, bytes: 0, forgetAt: 0 };
       this.#traces.set(key, trace);
     }
     this.#forgetting.delete(key);
@@ -116,9 +131,21 @@ export class MeteredStore implements SizedStore {
       this.#payloads.set(first, bytes);
       this.#heldBytes += bytes;
       const { partition } = first;
-      const traces = touched.get(partition);
-      if (traces === undefined) touched.set(partition, new Set([key]));
+      // Where nothing is held above it, a piece gets another name, and that is all.
+      const isHeldAbove = trace.ids.has(subsegment.topId);
+      for (const { spanId } of subsegment.spans) {
+        if (!trace.openTops.delete(spanId) || !isHeldAbove) continue;
+        batch.merged.add(partition);
+        batch.mergeCount += 1;
+      }
+      const traces = batch.touched.get(partition);
+      if (traces === undefined) batch.touched.set(partition, new Set([key]));
       else traces.add(key);
+    }
+    for (const { topId, spans } of subsegments) {
+      if (!trace.ids.has(topId) && !spans.some(({ spanId }) => spanId === topId)) trace.openTops.add(topId);
+      trace.ids.add(topId);
+      for (const { spanId } of spans) trace.ids.add(spanId);
     }
     this.#weigh(trace);
   }
@@ -161,6 +188,8 @@ export class MeteredStore implements SizedStore {
       }
       this.#weigh(trace);
       if (trace.contents.heldEntryCount > 0) continue;
+      trace.openTops.clear();
+      trace.ids.clear();
       trace.forgetAt = this.#clock() + this.#dedupeWindowSeconds;
       this.#forgetting.set(key, trace);
     }

@@ -83,11 +83,24 @@ export function queueBytes(entryCount: number): number {
   return QUEUE_ENTRY_BYTES * entryCount;
 }
 
-/** Calls of a consumer for one batch: `traces` by shard, as each has one segment that is touched, as a rule. */
-export function addCalls(additionCount: number, tracesByShard: ReadonlyMap<number, number>): number {
+/**
+ * Calls of a consumer for one batch.
+ * @param tracesByShard - Each has one segment that is touched, as a rule.
+ * @param mergedShardCount - Shards in which segments were united.
+ */
+export function addCalls(
+  additionCount: number,
+  tracesByShard: ReadonlyMap<number, number>,
+  mergedShardCount: number,
+): number {
   if (additionCount === 0) return 0;
   const schedule = [...tracesByShard.values()].reduce((sum, count) => sum + Math.ceil(count / QUEUE_PAGE), 0);
-  return additionCount + schedule + 1;
+  return additionCount + schedule + 1 + mergedShardCount;
+}
+
+/** Calls of a flusher, in the end, for segments that were united with others: each has a list of its own that is to be removed. */
+export function sweepCalls(mergeCount: number): number {
+  return mergeCount;
 }
 
 /** Calls of a flusher that takes so many segments of a shard: lease, note, seal. Of one that finds nothing: one. */

@@ -7,7 +7,7 @@ import { LineWriter } from '../line-writer.ts';
 import type { OnRefused } from '../read-spans.ts';
 import type { Reporter } from '../reporter.ts';
 import { UsageError } from '../settings.ts';
-import { Candidate, SegmentNumbers, WholeInput } from './candidate.ts';
+import { Candidate, Lengths, SegmentNumbers, WholeInput } from './candidate.ts';
 import { fileBatches, type InputLimits } from './file-batches.ts';
 import { formatSizes, type InputFacts, reportOf, sizesJson } from './size-report.ts';
 import { parseSizeSettings, type RawSizeSettings, type SizeInput, type SizeSettings } from './size-settings.ts';
@@ -90,9 +90,9 @@ export async function trySettings(
   { candidates, dedupeWindowSeconds }: Pick<SizeSettings, 'candidates' | 'dedupeWindowSeconds'>,
   signal: AbortSignal,
 ): Promise<{ input: Omit<InputFacts, 'refusedCount'>; reports: ReturnType<typeof reportOf>[] }> {
-  const numbers = new SegmentNumbers();
+  const [numbers, lengths] = [new SegmentNumbers(), new Lengths()];
   const whole = new WholeInput();
-  const tried = candidates.map((settings) => new Candidate(settings, { numbers, dedupeWindowSeconds }));
+  const tried = candidates.map((settings) => new Candidate(settings, { numbers, lengths, dedupeWindowSeconds }));
   let [spanCount, payloadBytes, seconds] = [0, 0, 0];
   let first: number | undefined;
   for await (const batch of batches) {
