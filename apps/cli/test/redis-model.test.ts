@@ -114,8 +114,8 @@ describe('what is reckoned of Redis', () => {
 
   it.each([
     ['the samples', () => createReadStream(SAMPLES)],
-    ['a generated load', () => Readable.from(generated(10_000, 1_000))],
-    ['a load of few and large batches', () => Readable.from(generated(10_000, 20_000))],
+    ['a generated load', () => Readable.from(generated(20_000, 1_000))],
+    ['a load of few and large batches', () => Readable.from(generated(20_000, 20_000))],
   ])('is within a tenth of what a real one takes, of %s', async (_, open) => {
     const { held, kept, calls } = await compare(open());
     for (const [what, { measured, reckoned }] of Object.entries({ held, calls })) {

@@ -105,6 +105,7 @@ export class MeteredStore implements SizedStore {
         entryCount: 0,
         heldEntryCount: 0,
         callCount: 0,
+        pieceCount: 0,
         segmentCount: 1,
         isTable: false,
       };
@@ -123,7 +124,7 @@ export class MeteredStore implements SizedStore {
     ).length;
     trace.rootCount += roots;
     contents.segmentCount = Math.max(1, trace.rootCount);
-    contents.isTable ||= becomesTable(contents, spanCount, subsegments.length);
+    contents.isTable ||= becomesTable(contents);
     this.#payloadCount += subsegments.length;
     for (const subsegment of subsegments) {
       const first = subsegment.spans[0] as StoredSpan;
@@ -143,7 +144,10 @@ export class MeteredStore implements SizedStore {
       else traces.add(key);
     }
     for (const { topId, spans } of subsegments) {
-      if (!trace.ids.has(topId) && !spans.some(({ spanId }) => spanId === topId)) trace.openTops.add(topId);
+      if (!trace.ids.has(topId) && !spans.some(({ spanId }) => spanId === topId)) {
+        trace.openTops.add(topId);
+        contents.pieceCount += 1;
+      }
       trace.ids.add(topId);
       for (const { spanId } of spans) trace.ids.add(spanId);
     }

@@ -11,19 +11,25 @@ const KEY_BYTES = 65;
 const PAYLOAD_BYTES = 152;
 const PAYLOAD_HEAD_BYTES = 40;
 const PAYLOAD_SPAN_BYTES = 23;
-/** The hash of a trace with one segment; then for each span, each subsegment beside its spans, each further call. */
-const TRACE_BYTES = 250;
-const TRACE_SPAN_BYTES = 38.5;
-const TRACE_ENTRY_BYTES = 61;
-const TRACE_CALL_BYTES = 19;
-/** Each further segment of a trace: its record, in place of a redirect. */
-const TRACE_SEGMENT_BYTES = 47;
+/** The hash of a trace with one segment; then for each entry of a list, for each further call, for each further segment. */
+const TRACE_BYTES = 283;
+const TRACE_ENTRY_BYTES = 63;
+const TRACE_CALL_BYTES = 29;
+const TRACE_SEGMENT_BYTES = 75;
+/** Each piece that began below a span that had not come: a handle, later a redirect, and a chunk of its own. */
+const TRACE_PIECE_BYTES = 50;
 /** What of an entry stays when its segment is produced: Redis gives memory back in steps. */
-const KEPT_ENTRY_BYTES = 20;
-/** Above so many fields, or when so many come at once, a hash is a table, of so many bytes a field. */
+const KEPT_ENTRY_BYTES = 8;
+/** For each span, as long as there is room in chunks; then in buckets, of which there are so many. */
+const CHUNKED_SPANS = 112;
+const CHUNK_SPANS = 7;
+const CHUNKED_SPAN_BYTES = 10.5;
+const BUCKETED_SPAN_BYTES = 25;
+const BUCKETS = 4_096;
+/** Above so many fields a hash is a table, of so many bytes a field beside ids in buckets. */
 const LISTPACK_FIELDS = 512;
-const LISTPACK_FIELDS_AT_ONCE = 128;
-const TABLE_FIELD_BYTES = 95;
+const TABLE_FIELD_BYTES = 70;
+const TABLE_SPAN_BYTES = 16;
 /** An entry of a queue is in two sorted sets. */
 const QUEUE_ENTRY_BYTES = 333;
 
@@ -46,6 +52,8 @@ export interface TraceContents {
   /** Those of them that are not. */
   heldEntryCount: number;
   callCount: number;
+  /** Pieces that began below a span that had not come. */
+  pieceCount: number;
   /** Segments that there are at the same time at most. */
   segmentCount: number;
   isTable: boolean;
@@ -53,29 +61,32 @@ export interface TraceContents {
 
 /** Bytes of the hash of a trace. */
 export function traceBytes(trace: TraceContents): number {
-  const { spanCount, entryCount, heldEntryCount, callCount, segmentCount, isTable } = trace;
-  if (isTable) {
-    const fields = fieldsOf(trace);
-    return KEY_BYTES + TABLE_FIELD_BYTES * fields + 8 * 2 ** Math.ceil(Math.log2(fields));
-  }
+  const { spanCount, entryCount, heldEntryCount, callCount, pieceCount, segmentCount, isTable } = trace;
+  const chunked = Math.min(spanCount, CHUNKED_SPANS);
+  const bucketed = spanCount - chunked;
+  if (isTable) return KEY_BYTES + TABLE_FIELD_BYTES * fieldsOf(trace) + TABLE_SPAN_BYTES * bucketed;
   return (
     KEY_BYTES +
     TRACE_BYTES +
-    TRACE_SPAN_BYTES * spanCount +
+    CHUNKED_SPAN_BYTES * chunked +
+    BUCKETED_SPAN_BYTES * bucketed +
     TRACE_ENTRY_BYTES * heldEntryCount +
     KEPT_ENTRY_BYTES * (entryCount - heldEntryCount) +
     TRACE_CALL_BYTES * (callCount - 1) +
+    TRACE_PIECE_BYTES * pieceCount +
     TRACE_SEGMENT_BYTES * (segmentCount - 1)
   );
 }
 
-/** Whether the hash has become a table with a call that brought so many fields. It stays one. */
-export function becomesTable(trace: TraceContents, spansOfCall: number, entriesOfCall: number): boolean {
-  return spansOfCall + entriesOfCall + 2 > LISTPACK_FIELDS_AT_ONCE || fieldsOf(trace) > LISTPACK_FIELDS;
+/** Whether the hash has become a table. It stays one. */
+export function becomesTable(trace: TraceContents): boolean {
+  return fieldsOf(trace) > LISTPACK_FIELDS;
 }
 
-function fieldsOf({ spanCount, heldEntryCount, callCount }: TraceContents): number {
-  return spanCount + heldEntryCount + callCount + 3;
+function fieldsOf({ spanCount, heldEntryCount, callCount, segmentCount }: TraceContents): number {
+  const chunked = Math.min(spanCount, CHUNKED_SPANS);
+  const buckets = BUCKETS * (1 - Math.exp((chunked - spanCount) / BUCKETS));
+  return Math.ceil(chunked / CHUNK_SPANS) + buckets + heldEntryCount + callCount + segmentCount + 2;
 }
 
 /** Bytes of queue entries. */
