@@ -14,10 +14,12 @@ import { MessageClock } from './message-clock.ts';
 import { openStore } from './open-store.ts';
 import { runAudit } from './operate/run-audit.ts';
 import { runParked } from './operate/run-parked.ts';
+import { runTrace } from './operate/run-trace.ts';
 import { createProgram } from './program.ts';
 import { printable, Reporter } from './reporter.ts';
 import { runRollout } from './rollout/run-rollout.ts';
 import { parseSettings, type RawSettings } from './settings.ts';
+import { runSize } from './size/run-size.ts';
 
 /** How long work in progress may take to end after a signal; the second is for what is on its way to Kafka. */
 const STOP_MS = 1_000;
@@ -130,6 +132,18 @@ try {
     doctor: async (raw) => {
       const host = { env: process.env, stdout: process.stdout, signal: stop.signal, clockMs: () => Date.now() };
       process.exitCode = DIAGNOSIS_CODES[await runDoctor(raw, host)];
+    },
+    size: (file, raw) =>
+      runSize(file, raw, {
+        env: process.env,
+        stdin: process.stdin,
+        stdout: process.stdout,
+        reporter,
+        signal: stop.signal,
+      }),
+    trace: async (action, names, raw) => {
+      const isDone = await runTrace(action, names, raw, { env: process.env, stdout: process.stdout });
+      process.exitCode = isDone ? 0 : 1;
     },
   }).parseAsync();
 } catch (error) {

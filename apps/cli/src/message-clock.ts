@@ -34,11 +34,18 @@ export class MessageClock {
   /** Moves the clock to the time of a batch, given its payloads. */
   advance(payloads: readonly Uint8Array[]): void {
     const count = Math.min(payloads.length, READINGS_PER_BATCH);
+    const readings: number[] = [];
     for (let i = 0; i < count; i++) {
       const payload = payloads[Math.floor((i * payloads.length) / count)];
       const seconds = payload && findMessageTime(payload);
-      if (seconds !== undefined) this.#readings.push(seconds);
+      if (seconds !== undefined) readings.push(seconds);
     }
+    this.observe(readings);
+  }
+
+  /** The same, given times of a few of its spans, Unix seconds. */
+  observe(readings: readonly number[]): void {
+    this.#readings.push(...readings);
     this.#readings.splice(0, this.#readings.length - WINDOW_READINGS);
     const median = lowerMedian(this.#readings);
     if (median !== undefined) this.#follow(median);

@@ -5,8 +5,10 @@ import { createGenerateCommand } from './generate/generate-command.ts';
 import type { RawGenerateSettings } from './generate/generate-settings.ts';
 import { addAuditCommand, type RunAudit } from './operate/audit-command.ts';
 import { addParkedCommand, type RunParked } from './operate/parked-command.ts';
+import { addTraceCommand, type RunTrace } from './operate/trace-command.ts';
 import { addRolloutCommand, type RunRollout } from './rollout/rollout-command.ts';
 import { DEFAULT_LAYOUT, type RawSettings } from './settings.ts';
+import { addSizeCommand, type RunSize } from './size/size-command.ts';
 
 const NOTES = `
 Input: one span, a JSON object, a line. Lines that are not spans are named on stderr and left out.
@@ -30,6 +32,8 @@ export interface ProgramOptions {
   readonly audit: RunAudit;
   readonly rollout: RunRollout;
   readonly doctor: RunDoctor;
+  readonly trace: RunTrace;
+  readonly size: RunSize;
 }
 
 /** The command line. Throws a CommanderError where commander would end the process. */
@@ -41,6 +45,8 @@ export function createProgram({
   audit,
   rollout,
   doctor,
+  trace,
+  size,
 }: ProgramOptions): Command {
   const program = new Command('spanbuf')
     .description('Assembles spans into segments, generates spans to try it with, and looks after a running system.')
@@ -83,6 +89,8 @@ export function createProgram({
   addAuditCommand(program, audit);
   addRolloutCommand(program, rollout);
   addDoctorCommand(program, doctor);
+  addTraceCommand(program, trace);
+  addSizeCommand(program, size);
   return program;
 }
 

@@ -1,4 +1,4 @@
-import { DEFAULT_MAX_SPAN_BYTES, InvalidSpanError, parseIngestSpan, type Span } from '@spanbuf/buffer';
+import { DEFAULT_MAX_SPAN_BYTES, InvalidSpanError, parseIngestSpan, type Span, type SpanOrigin } from '@spanbuf/buffer';
 import { type Line, LineSplitter } from './lines.ts';
 
 export interface ReadSpan {
@@ -6,6 +6,8 @@ export interface ReadSpan {
   /** Line it stands on, from 1. */
   readonly line: number;
 }
+
+const WITHOUT_OFFSET = (): SpanOrigin => ({ partition: 0 });
 
 /** Told of each line that is not a span: one printable line of text, whatever the input. */
 export type OnRefused = (line: number, reason: string) => void;
@@ -20,17 +22,21 @@ export interface BatchLimits {
 /**
  * Reads spans, one JSON object a line, and yields them in batches, never an empty one. Lines that are not spans are
  * handed to `onRefused` and left out. Holds one batch and one line, whatever the length of the input.
+ * @param originOf - Where the span of a line comes from. By default they have no offset: nothing in one run is a replay, and a
+ * line that stands in the input twice comes out twice. It also makes the output, flush ids included, a function of the
+ * input alone.
  */
 export async function* readBatches(
   input: AsyncIterable<Uint8Array>,
   limits: BatchLimits,
   onRefused: OnRefused,
+  originOf: (line: number) => SpanOrigin = WITHOUT_OFFSET,
 ): AsyncGenerator<ReadSpan[]> {
   let batch: ReadSpan[] = [];
   let bytes = 0;
   for await (const lines of readLines(input)) {
     for (const line of lines) {
-      const span = readSpan(line, onRefused);
+      const span = readSpan(line, onRefused, originOf);
       if (span === undefined) continue;
       batch.push({ span, line: line.number });
       bytes += line.byteLength;
@@ -65,17 +71,13 @@ async function* readLines(input: AsyncIterable<Uint8Array>): AsyncGenerator<Line
   yield splitter.end();
 }
 
-/**
- * Spans carry no offset: nothing in one run is a replay, and a line that stands in the input twice comes out twice. It
- * also makes the output, flush ids included, a function of the input alone.
- */
-function readSpan(line: Line, onRefused: OnRefused): Span | undefined {
+function readSpan(line: Line, onRefused: OnRefused, originOf: (line: number) => SpanOrigin): Span | undefined {
   if (line.bytes === undefined) {
     onRefused(line.number, `not a span: it is ${line.byteLength} bytes long, more than ${DEFAULT_MAX_SPAN_BYTES}`);
     return undefined;
   }
   try {
-    return parseIngestSpan(line.bytes, { partition: 0 });
+    return parseIngestSpan(line.bytes, originOf(line.number));
   } catch (error) {
     if (!(error instanceof InvalidSpanError)) throw error;
     onRefused(line.number, error.message);

@@ -1,7 +1,7 @@
-import type { SpanBuffer } from '@spanbuf/buffer';
+import type { RejectedSpan, Span, SpanBuffer } from '@spanbuf/buffer';
 import type { LogMessage, LogProducer } from '@spanbuf/kafka';
 import { SpanbufError } from '@spanbuf/keys';
-import { type Logger, type Metrics, retry } from '@spanbuf/service';
+import { type Logger, type Metrics, retry, type TraceLog, type Tracing } from '@spanbuf/service';
 import type { Fate, Ledger, Receipt } from '@spanbuf/store';
 import { DeadLetters } from './dead-letters.ts';
 import { decodeBatch, type InvalidMessage } from './decode-batch.ts';
@@ -10,6 +10,7 @@ import type { InvalidShare } from './invalid-share.ts';
 import type { consumerMetrics } from './metrics.ts';
 import type { PartitionClock } from './partition-clock.ts';
 import type { Stretch } from './partition-worker.ts';
+import { noteDeadLetters, noteMessages, noteSpans } from './trace-steps.ts';
 
 export interface BatchApplierOptions {
   readonly buffer: SpanBuffer;
@@ -24,6 +25,8 @@ export interface BatchApplierOptions {
   readonly rules: () => readonly DropRule[];
   readonly metrics: Metrics<typeof consumerMetrics>;
   readonly log: Logger;
+  readonly tracing: Tracing;
+  readonly traceLog: TraceLog;
   readonly clockMs: () => number;
 }
 
@@ -53,7 +56,19 @@ export class BatchApplier {
    * @throws {@link TooManyInvalidError}; what the last attempt ended with; anything unexpected.
    */
   async apply(stretch: Stretch, origin: BatchOrigin): Promise<void> {
-    const { buffer, invalidShare, maxSpanBytes, metrics, rules, clockMs } = this.#options;
+    const { tracing, inputTopic } = this.#options;
+    const attributes = {
+      'messaging.system': 'kafka',
+      'messaging.operation.name': 'process',
+      'messaging.destination.name': inputTopic,
+      'messaging.destination.partition.id': String(origin.partition),
+      'messaging.batch.message_count': stretch.messages.length,
+    };
+    await tracing.span('apply batch', { kind: 'consumer', attributes }, () => this.#apply(stretch, origin));
+  }
+
+  async #apply(stretch: Stretch, origin: BatchOrigin): Promise<void> {
+    const { buffer, invalidShare, maxSpanBytes, metrics, rules, tracing, traceLog, clockMs } = this.#options;
     const startMs = clockMs();
     const messages = await this.#withoutSettled(stretch.messages, origin);
     if (messages.length === 0) {
@@ -65,6 +80,7 @@ export class BatchApplier {
       maxSpanBytes,
       rules: rules(),
     });
+    if (traceLog.isOn) this.#noteDecoded(messages, spans, dropped, origin);
     invalidShare.add(messages.length, invalid.length, invalid.at(-1)?.reason);
     await this.#deadLetter(invalid, origin.signal);
 
@@ -74,9 +90,10 @@ export class BatchApplier {
     if (before === undefined || now < before) {
       await this.#retry('store', origin.signal, () => origin.announce(now));
     }
-    const { accepted, replayed, rejected } = await this.#retry('store', origin.signal, () =>
-      buffer.process(spans, { now }),
+    const { accepted, replayed, rejected } = await tracing.span('store spans', {}, () =>
+      this.#retry('store', origin.signal, () => buffer.process(spans, { now })),
     );
+    if (traceLog.isOn) noteSpans(traceLog, 'stored', without(spans, rejected), origin.partition);
     // The decoder lets nothing through that the buffer refuses, unless one of them is wrong.
     const offsets = new Map(messages.map((message) => [message.offset, message]));
     await this.#deadLetter(
@@ -114,9 +131,28 @@ export class BatchApplier {
     const { ledger, metrics } = this.#options;
     const settled = await this.#retry('store', signal, () => ledger.settledAmong(partition, topicId, replays));
     if (settled.size === 0) return messages;
+    const { traceLog, maxSpanBytes } = this.#options;
+    if (traceLog.isOn) {
+      const again = messages.filter(({ offset }) => settled.has(offset));
+      noteMessages(traceLog, 'settled-before', again, {}, { topicId, maxSpanBytes });
+    }
     metrics.messages.inc(settled.size);
     metrics.spans.inc({ outcome: 'replayed' }, settled.size);
     return messages.filter(({ offset }) => !settled.has(offset));
+  }
+
+  #noteDecoded(
+    messages: readonly LogMessage[],
+    spans: readonly Span[],
+    dropped: ReadonlyMap<string, readonly bigint[]>,
+    { partition, topicId }: BatchOrigin,
+  ): void {
+    const { traceLog, maxSpanBytes } = this.#options;
+    noteSpans(traceLog, 'received', spans, partition);
+    for (const [rule, offsets] of dropped) {
+      const ofRule = messages.filter(({ offset }) => offsets.includes(offset));
+      noteMessages(traceLog, 'dropped', ofRule, { rule }, { topicId, maxSpanBytes });
+    }
   }
 
   async #settle(ends: readonly End[], { partition, topicId, signal }: BatchOrigin): Promise<void> {
@@ -129,9 +165,17 @@ export class BatchApplier {
 
   async #deadLetter(invalid: readonly InvalidMessage[], signal: AbortSignal): Promise<void> {
     if (invalid.length === 0) return;
-    const { producer, log, metrics } = this.#options;
+    const { producer, log, metrics, tracing, traceLog, deadLetterTopic } = this.#options;
     const letters = new DeadLetters(this.#options, invalid);
-    await this.#retry('dead-letter', signal, () => letters.send(producer));
+    const attributes = {
+      'messaging.system': 'kafka',
+      'messaging.destination.name': deadLetterTopic,
+      'messaging.batch.message_count': invalid.length,
+    };
+    await tracing.span('dead-letter messages', { kind: 'producer', attributes }, () =>
+      this.#retry('dead-letter', signal, () => letters.send(producer)),
+    );
+    if (traceLog.isOn) noteDeadLetters(traceLog, invalid);
     const { whole, withoutValue } = letters.counts;
     metrics.deadLetters.inc({ form: 'whole' }, whole);
     metrics.deadLetters.inc({ form: 'without-value' }, withoutValue);
@@ -173,4 +217,10 @@ function absentIn({ messages, fromOffset, toOffset }: Stretch): End[] {
   }
   if (toOffset > next) absent.push({ fromOffset: next, toOffset, fate: 'absent' });
   return absent;
+}
+
+function without(spans: readonly Span[], rejected: readonly RejectedSpan[]): readonly Span[] {
+  if (rejected.length === 0) return spans;
+  const indexes = new Set(rejected.map(({ index }) => index));
+  return spans.filter((_, index) => !indexes.has(index));
 }

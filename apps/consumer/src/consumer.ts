@@ -1,7 +1,7 @@
 import { SpanBuffer } from '@spanbuf/buffer';
 import type { Assignment, Kafka, LogBatch, LogConsumer, LogProducer } from '@spanbuf/kafka';
 import { SpanbufError } from '@spanbuf/keys';
-import { type AppContext, BackgroundLoops, type RunningApp, retry } from '@spanbuf/service';
+import { type AppContext, BackgroundLoops, type RunningApp, retry, TraceLog } from '@spanbuf/service';
 import {
   type BufferControl,
   type BufferState,
@@ -9,10 +9,12 @@ import {
   createLedger,
   createLossWatch,
   createRedisStore,
+  createTraceWatch,
   type Ledger,
   type LedgerPosition,
   type LossWatch,
   shardTimes,
+  type TraceWatch,
 } from '@spanbuf/store';
 import type { Cluster, Redis } from 'ioredis';
 import { BackPressure, fullestNode, PRESSURE_CAUSES, type Pressure, roomBytes } from './back-pressure.ts';
@@ -27,6 +29,7 @@ import type { consumerMetrics } from './metrics.ts';
 import { PartitionClock } from './partition-clock.ts';
 import { PartitionWorker } from './partition-worker.ts';
 import type { consumerSettings } from './settings.ts';
+import { storeObserver } from './trace-steps.ts';
 
 type Context = AppContext<typeof consumerSettings, typeof consumerMetrics>;
 
@@ -46,6 +49,8 @@ const PRESENCE_MS = 2_000;
 /** Several times the above: a consumer that is busy is not one that is gone. */
 const PRESENCE_SECONDS = 10;
 const DROP_RULES_MS = 5_000;
+/** How soon a trace is watched that an operator names. */
+const WATCHED_MS = 2_000;
 /** Redis and Kafka count as away when they have not answered the loops for this long. */
 const FRESH_SECONDS = 15;
 /** Part of a shutdown that a send may take. */
@@ -106,6 +111,8 @@ export class Consumer implements RunningApp {
   readonly #control: BufferControl;
   readonly #ledger: Ledger;
   readonly #losses: LossWatch;
+  readonly #watch: TraceWatch;
+  readonly #traceLog: TraceLog;
   readonly #commitPoint: CommitPoint;
   readonly #invalidShare: InvalidShare;
   readonly #budget: ByteBudget;
@@ -142,6 +149,8 @@ export class Consumer implements RunningApp {
       log,
       onReceiptsLost: () => metrics.lostReceipts.inc(),
     });
+    this.#watch = createTraceWatch(connections.redis, shared);
+    this.#traceLog = new TraceLog(log);
     this.#invalidShare = new InvalidShare(settings.maxInvalidShare);
     this.#loops = new BackgroundLoops({ log, clockMs });
     this.#budget = new ByteBudget(settings.queueBytes);
@@ -176,6 +185,7 @@ export class Consumer implements RunningApp {
     this.#loops.start('presence', PRESENCE_MS, () => this.#announce());
     this.#loops.start('positions', POSITIONS_MS, () => this.#watchPositions());
     this.#loops.start('pressure', PRESSURE_MS, () => this.#watchPressure());
+    this.#loops.start('watched', WATCHED_MS, async () => this.#traceLog.follow(await this.#watch.read()));
     this.#loops.start('commit', settings.commitSeconds * 1_000, () => this.#commit());
     if (settings.commit === 'flushed') this.#loops.start('losses', LOSSES_MS, () => this.#watchLosses());
     const { dropRules } = this.#connections;
@@ -287,7 +297,7 @@ export class Consumer implements RunningApp {
 
   #applierOf(epoch: number): BatchApplier {
     if (this.#current?.epoch === epoch) return this.#current.applier;
-    const { settings, metrics, log, clockMs } = this.#context;
+    const { settings, metrics, log, tracing, clockMs } = this.#context;
     const { redis, dropRules } = this.#connections;
     const store = createRedisStore(redis, {
       layout: settings.layout,
@@ -301,6 +311,7 @@ export class Consumer implements RunningApp {
       waitReplicas: settings.waitReplicas,
       waitSeconds: settings.waitSeconds,
       deadlineSeconds: STORE_DEADLINE_SECONDS,
+      observer: storeObserver(this.#traceLog),
     });
     const { rootTimeoutSeconds, timeoutSeconds, maxAgeSeconds, maxSegmentBytes } = settings;
     const applier = new BatchApplier({
@@ -315,6 +326,8 @@ export class Consumer implements RunningApp {
       rules: () => dropRules?.rules ?? [],
       metrics,
       log,
+      tracing,
+      traceLog: this.#traceLog,
       clockMs,
     });
     this.#current = { epoch, applier };

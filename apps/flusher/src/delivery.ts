@@ -1,11 +1,12 @@
 import { type FlushedSegment, type SpanBuffer, UnreadableSpanError } from '@spanbuf/buffer';
 import type { LogProducer, OutgoingMessage } from '@spanbuf/kafka';
 import { SpanbufError } from '@spanbuf/keys';
-import { type Logger, type Metrics, pause, retry } from '@spanbuf/service';
+import { type Logger, type Metrics, pause, retry, type TraceLog, type Tracing } from '@spanbuf/service';
 import { type ReceiptsKeeper, receiptsOf } from '@spanbuf/store';
 import type { flusherMetrics } from './metrics.ts';
 import { segmentOutput } from './segment-output.ts';
 import { setAside } from './set-aside.ts';
+import { noteEach, noteSent } from './trace-steps.ts';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
@@ -17,6 +18,8 @@ export interface DeliveryOptions {
   readonly receipts: ReceiptsKeeper;
   readonly metrics: Metrics<typeof flusherMetrics>;
   readonly log: Logger;
+  readonly tracing: Tracing;
+  readonly traceLog: TraceLog;
   readonly clockMs: () => number;
 }
 
@@ -58,11 +61,11 @@ export class Delivery {
    * same flush ids.
    */
   async deliver(buffer: SpanBuffer, segments: readonly FlushedSegment[], patience: Patience): Promise<boolean> {
-    const { metrics, log, clockMs } = this.#options;
+    const { metrics, log, traceLog, clockMs } = this.#options;
     const startMs = clockMs();
     const unreadable = new Map<FlushedSegment, string>();
     let pending: readonly Pending[] = segments.flatMap((segment) => this.#messagesOf(segment, unreadable));
-    await this.#untilNoted(patience, () => setAside(buffer, unreadable, 'unreadable', { metrics, log }));
+    await this.#untilNoted(patience, () => setAside(buffer, unreadable, 'unreadable', { metrics, log, traceLog }));
     for (let attempt = 0; pending.length > 0; attempt++) {
       const sent = await this.#send(pending);
       const waiting = new Set(sent.failed.map(({ segment }) => segment));
@@ -72,7 +75,7 @@ export class Delivery {
       // At once: were their end not noted, they would be produced twice.
       await this.#done(buffer, acked, patience);
       this.#count(acked);
-      await this.#untilNoted(patience, () => setAside(buffer, sent.refused, 'refused', { metrics, log }));
+      await this.#untilNoted(patience, () => setAside(buffer, sent.refused, 'refused', { metrics, log, traceLog }));
       // A segment is produced as a whole or parked as a whole.
       pending = sent.failed.filter(({ segment }) => !sent.refused.has(segment));
       if (pending.length === 0) break;
@@ -92,23 +95,35 @@ export class Delivery {
   /** Also what cannot be noted has come to its end, and nobody else may be left who could say so. */
   async #done(buffer: SpanBuffer, acked: readonly FlushedSegment[], patience: Patience): Promise<void> {
     try {
-      await this.#untilNoted(patience, () => buffer.done(acked));
+      await this.#options.tracing.span('mark segments done', {}, () =>
+        this.#untilNoted(patience, () => buffer.done(acked)),
+      );
+      if (this.#options.traceLog.isOn) noteEach(this.#options.traceLog, 'done', acked);
     } finally {
       for (const { spans, reason } of acked) this.#options.receipts.given(receiptsOf(spans, reason));
     }
   }
 
   async #send(pending: readonly Pending[]): Promise<Sent> {
-    const { producer, outputTopic, metrics } = this.#options;
-    const outcomes = await producer.send(
-      outputTopic,
-      pending.map(({ message }) => message),
+    const { producer, outputTopic, metrics, tracing, traceLog } = this.#options;
+    const attributes = {
+      'messaging.system': 'kafka',
+      'messaging.operation.name': 'send',
+      'messaging.destination.name': outputTopic,
+      'messaging.batch.message_count': pending.length,
+    };
+    const outcomes = await tracing.span('produce segments', { kind: 'producer', attributes }, () =>
+      producer.send(
+        outputTopic,
+        pending.map(({ message }) => message),
+      ),
     );
     const refused = new Map<FlushedSegment, string>();
     const failed: Pending[] = [];
     let failure: Error | undefined;
     for (const [i, outcome] of outcomes.entries()) {
       const each = pending[i] as Pending;
+      if (traceLog.isOn) noteSent(traceLog, each.segment, each.message.headers, outcome);
       if (outcome.status === 'acked') {
         metrics.messages.inc();
         metrics.messageBytes.inc(each.message.value?.length ?? 0);
@@ -127,7 +142,8 @@ export class Delivery {
    * they would be the first to be taken again, and keep those from their turn that can be produced.
    */
   async #giveUp(buffer: SpanBuffer, segments: readonly FlushedSegment[], patience: Patience): Promise<void> {
-    const { metrics, log } = this.#options;
+    const { metrics, log, traceLog } = this.#options;
+    if (traceLog.isOn) noteEach(traceLog, 'given-up', segments, { isReleased: patience.signal.aborted });
     metrics.releasedSegments.inc(segments.length);
     log.warn({ segments: segments.length }, 'segments given up for now: Kafka did not take them in time');
     if (patience.signal.aborted) await this.#untilNoted(patience, () => buffer.release(segments));

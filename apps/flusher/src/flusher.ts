@@ -1,6 +1,6 @@
 import { type FlushedSegment, SpanBuffer, type SpanLoss, type UnreadableSegment } from '@spanbuf/buffer';
 import type { Kafka, LogProducer } from '@spanbuf/kafka';
-import { type AppContext, BackgroundLoops, type RunningApp } from '@spanbuf/service';
+import { type AppContext, BackgroundLoops, type RunningApp, TraceLog } from '@spanbuf/service';
 import {
   type BufferControl,
   type BufferState,
@@ -8,17 +8,20 @@ import {
   createLedger,
   createLossWatch,
   createRedisStore,
+  createTraceWatch,
   type LossWatch,
   OverdueWatch,
   ReceiptsKeeper,
   type SegmentStore,
   shardTimes,
+  type TraceWatch,
 } from '@spanbuf/store';
 import type { Cluster, Redis } from 'ioredis';
 import { Delivery } from './delivery.ts';
 import type { flusherMetrics } from './metrics.ts';
 import { setAside } from './set-aside.ts';
 import type { flusherSettings } from './settings.ts';
+import { noteClaimed, noteEach } from './trace-steps.ts';
 
 type Context = AppContext<typeof flusherSettings, typeof flusherMetrics>;
 
@@ -38,6 +41,8 @@ const PRESENCE_SECONDS = 10;
 const KAFKA_CHECK_MS = 5_000;
 /** For so long a receipt may be known to the flusher alone that gave it, where no consumer copies the books. */
 const RECEIPTS_MS = 3_000;
+/** How soon a trace is watched that an operator names. */
+const WATCHED_MS = 2_000;
 /** A thirtieth of the life of what is parked: many turns may fail before anything expires. */
 const KEEP_PARKED_MS = 24 * 3_600_000;
 /** Redis and Kafka count as away when they have not answered for this long. */
@@ -70,6 +75,8 @@ export class Flusher implements RunningApp {
   readonly #losses: LossWatch;
   readonly #control: BufferControl;
   readonly #receipts: ReceiptsKeeper;
+  readonly #watch: TraceWatch;
+  readonly #traceLog: TraceLog;
   readonly #delivery: Delivery;
   readonly #producer: LogProducer;
   readonly #loops: BackgroundLoops;
@@ -84,7 +91,7 @@ export class Flusher implements RunningApp {
   #flushedMs: number;
 
   private constructor(context: Context, connections: FlusherConnections, producer: LogProducer) {
-    const { settings, metrics, log, clockMs } = context;
+    const { settings, metrics, log, tracing, clockMs } = context;
     const { sliceId, redisTtlSeconds } = settings;
     this.#context = context;
     this.#connections = connections;
@@ -97,7 +104,11 @@ export class Flusher implements RunningApp {
       createLedger(connections.redis, { sliceId, deadlineSeconds: STORE_DEADLINE_SECONDS }),
     );
     const { outputTopic } = settings;
-    this.#delivery = new Delivery({ producer, outputTopic, receipts: this.#receipts, metrics, log, clockMs });
+    this.#watch = createTraceWatch(connections.redis, { sliceId, deadlineSeconds: STORE_DEADLINE_SECONDS });
+    const traceLog = new TraceLog(log);
+    this.#traceLog = traceLog;
+    const told = { metrics, log, tracing, traceLog };
+    this.#delivery = new Delivery({ producer, outputTopic, receipts: this.#receipts, ...told, clockMs });
     this.#loops = new BackgroundLoops({ log, clockMs });
   }
 
@@ -120,6 +131,7 @@ export class Flusher implements RunningApp {
     this.#loops.start('presence', PRESENCE_MS, () => this.#announce());
     this.#loops.start('kafka', KAFKA_CHECK_MS, () => this.#connections.kafka.check());
     this.#loops.start('receipts', RECEIPTS_MS, () => this.#watchReceipts());
+    this.#loops.start('watched', WATCHED_MS, async () => this.#traceLog.follow(await this.#watch.read()));
     this.#loops.start('parked', KEEP_PARKED_MS, () => this.#keepParked());
     this.#loops.start('flush', settings.pollSeconds * 1_000, () => this.#flushShards());
   }
@@ -228,20 +240,31 @@ export class Flusher implements RunningApp {
       onUnreadable: (segment) => unreadable.push(segment),
     });
     const segments = await buffer.flush({ now, shards: [shard], limit, maxBytes });
+    const traceLog = this.#traceLog;
+    if (traceLog.isOn) noteClaimed(traceLog, [...segments, ...unreadable], losses, now);
     await this.#noteLosses(losses, epoch);
     // Read from what may have lacked something since: it comes again, whole, in the epoch that follows.
     if (epoch !== undefined && segments.length > 0 && !(await this.#losses.isWhole(epoch))) {
+      if (traceLog.isOn) noteEach(traceLog, 'held-back', segments, { epoch });
       log.warn({ epoch, segments: segments.length }, 'held back: Redis may have lost data');
       return false;
     }
     const reasons = new Map(unreadable.map((segment) => [segment, segment.error.message] as const));
-    await setAside(buffer, reasons, 'unreadable', this.#context);
+    await setAside(buffer, reasons, 'unreadable', { metrics, log, traceLog });
     if (segments.length === 0) return false;
     for (const { lastSeconds } of segments) metrics.idleSeconds.observe(Math.max(0, now - lastSeconds));
     const bytes = segments.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
     metrics.inHandBytes.inc(bytes);
     try {
-      const isTaken = await this.#delivery.deliver(buffer, segments, patience);
+      // Of what was found alone: an empty queue is looked at several times a second.
+      const attributes = {
+        'spanbuf.shard': shard,
+        'spanbuf.segments': segments.length,
+        'spanbuf.payload_bytes': bytes,
+      };
+      const isTaken = await this.#context.tracing.span('flush segments', { attributes, startMs }, () =>
+        this.#delivery.deliver(buffer, segments, patience),
+      );
       const nowMs = clockMs();
       this.#refusing = isTaken ? undefined : { sinceMs: this.#refusing?.sinceMs ?? nowMs, lastMs: nowMs };
       return isTaken && isCutShort(segments, bytes, { limit, maxBytes });

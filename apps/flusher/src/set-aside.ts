@@ -1,6 +1,7 @@
 import type { FlushedSegment, SpanBuffer, UnreadableSegment } from '@spanbuf/buffer';
-import type { Logger, Metrics } from '@spanbuf/service';
+import type { Logger, Metrics, TraceLog } from '@spanbuf/service';
 import type { flusherMetrics } from './metrics.ts';
+import { noteEach } from './trace-steps.ts';
 
 /**
  * Leases that may end without a message before a segment is parked. What is refused or cannot be read stays so, as a rule;
@@ -12,6 +13,7 @@ const TRIES = 3;
 export interface SetAsideOptions {
   readonly metrics: Metrics<typeof flusherMetrics>;
   readonly log: Logger;
+  readonly traceLog: TraceLog;
 }
 
 /**
@@ -22,13 +24,14 @@ export async function setAside(
   buffer: SpanBuffer,
   segments: ReadonlyMap<FlushedSegment | UnreadableSegment, string>,
   why: 'refused' | 'unreadable',
-  { metrics, log }: SetAsideOptions,
+  { metrics, log, traceLog }: SetAsideOptions,
 ): Promise<void> {
   if (segments.size === 0) return;
   const failed = [...segments].map(([segment, reason]) => ({ segment, reason }));
   const areParked = await buffer.park(failed, { tries: TRIES });
   for (const [i, { segment, reason }] of failed.entries()) {
     const { projectId, traceId, segmentId, generation, sealed } = segment;
+    if (traceLog.isOn) noteEach(traceLog, areParked[i] ? 'parked' : 'set-aside', [segment], { why, reason });
     const facts = { projectId, traceId, segmentId, generation, spanCount: sealed.spanCount, why, reason };
     if (areParked[i]) {
       metrics.parkedSegments.inc({ reason: why });

@@ -18,6 +18,7 @@ export {
   formatProcessesKey,
   formatQueueKey,
   formatShardsKey,
+  formatWatchedKey,
   parseQueueKey,
   QUEUE_LANES,
   type QueuePart,

@@ -21,6 +21,7 @@ const SHARDS_KEY = 'span-buf:shards';
 const CLOCKS_KEY = 'span-buf:clocks';
 const FLUSHERS_KEY = 'span-buf:flushers';
 const PROCESSES_KEY = 'span-buf:processes';
+const WATCHED_KEY = 'span-buf:watched';
 
 /**
  * `span-buf:q:{[<slice>-]<shard>}`: one shard's queue as a whole, with `part` one of its keys: `:due:<lane>`, `:held`,
@@ -71,6 +72,11 @@ export function formatFlushersKey(ref: { readonly sliceId?: number } = {}): stri
 /** `span-buf:processes[:<slice>]`: which processes work on the buffer, and until when which layout was written. */
 export function formatProcessesKey(ref: { readonly sliceId?: number } = {}): string {
   return inSlice(PROCESSES_KEY, ref);
+}
+
+/** `span-buf:watched[:<slice>]`: traces of which every step is logged, and until when. */
+export function formatWatchedKey(ref: { readonly sliceId?: number } = {}): string {
+  return inSlice(WATCHED_KEY, ref);
 }
 
 function inSlice(key: string, { sliceId }: { readonly sliceId?: number }): string {

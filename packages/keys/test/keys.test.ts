@@ -10,6 +10,7 @@ import {
   formatSegmentKey,
   formatShardsKey,
   formatTraceKey,
+  formatWatchedKey,
   hashSlot,
   InvalidIdError,
   MAX_SHARD,
@@ -73,6 +74,8 @@ describe('formatting', () => {
     expect(formatFlushersKey({ sliceId: 3 })).toBe('span-buf:flushers:3');
     expect(formatProcessesKey()).toBe('span-buf:processes');
     expect(formatProcessesKey({ sliceId: 3 })).toBe('span-buf:processes:3');
+    expect(formatWatchedKey()).toBe('span-buf:watched');
+    expect(formatWatchedKey({ sliceId: 3 })).toBe('span-buf:watched:3');
   });
 
   it('puts all structure of a trace into one slot and all parts of a queue into another', () => {
@@ -187,6 +190,7 @@ describe('telling the kinds of keys apart', () => {
     'clocks key': formatClocksKey(),
     'flushers key': formatFlushersKey(),
     'processes key': formatProcessesKey(),
+    'watched key': formatWatchedKey(),
   };
 
   it('refuses a key of any other kind', () => {

@@ -21,6 +21,7 @@ export { DeadlineError, withinSeconds } from './process/deadline.ts';
 export { type ProcessHost, processHost, type StopSignal } from './process/process-host.ts';
 export { pause, type RetryOptions, retry } from './process/retry.ts';
 export { runApp } from './process/run-app.ts';
+export { type StepFacts, TraceLog, type WatchedRef } from './process/trace-log.ts';
 export { type ConnectRedisOptions, connectRedis } from './redis/connect-redis.ts';
 export { connectRedisNode, type RedisNodeIdentity, readHello } from './redis/connect-redis-node.ts';
 export { RedisNotOpenError } from './redis/redis-not-open-error.ts';
@@ -33,8 +34,8 @@ export {
   type RedisCredentials,
   type RedisLocation,
 } from './redis/redis-url.ts';
-export { InvalidSettingsError, type ParseRules, parseSettings } from './settings/parse-settings.ts';
 export { MESSAGE_OVERHEAD_BYTES, MessageLimitError, messageLimit } from './settings/message-limit.ts';
+export { InvalidSettingsError, type ParseRules, parseSettings } from './settings/parse-settings.ts';
 export {
   type KafkaConnectionSettings,
   type RedisConnection,
@@ -76,3 +77,10 @@ export {
   serviceSettings,
   storeSettings,
 } from './settings/shared-settings.ts';
+export {
+  type ActiveSpan,
+  NO_TRACING,
+  type SpanAttributes,
+  type SpanOptions,
+  type Tracing,
+} from './telemetry/tracing.ts';

@@ -1,7 +1,7 @@
 /** The process that run-app-process.test.ts starts. */
 import { oneOf, processHost, type RunningApp, runApp, serviceSettings, setting } from '@spanbuf/service';
 
-const BEHAVIOURS = ['drains', 'hangs', 'never-starts', 'throws', 'rejects'] as const;
+const BEHAVIOURS = ['drains', 'hangs', 'never-starts', 'throws', 'rejects', 'works'] as const;
 const never = new Promise<never>(() => undefined);
 
 await runApp(
@@ -13,8 +13,23 @@ await runApp(
       ...serviceSettings,
       behaviour: setting('SPANBUF_BEHAVIOUR', oneOf(BEHAVIOURS).default('drains'), 'How to behave.'),
     },
-    metrics: {},
-    start: async ({ settings: { behaviour } }): Promise<RunningApp> => {
+    metrics: {
+      batches: { name: 'an_app_batches_total', type: 'counter', help: 'Batches.', labels: ['outcome'] },
+      batchSeconds: { name: 'an_app_batch_seconds', type: 'histogram', help: 'Time of a batch.', buckets: [0.1, 1] },
+      heldBytes: { name: 'an_app_held_bytes', type: 'gauge', help: 'Bytes held.' },
+    },
+    start: async ({ settings: { behaviour }, tracing, metrics }): Promise<RunningApp> => {
+      if (behaviour === 'works') {
+        metrics.batches.inc({ outcome: 'ok' }, 2);
+        metrics.heldBytes.set(7);
+        for (const seconds of [0.05, 0.5, 0.5, 5]) metrics.batchSeconds.observe(seconds);
+        const failed = tracing.span('batch', { attributes: { partition: 3 }, kind: 'consumer' }, async (span) => {
+          span.set({ spans: 12 });
+          await tracing.span('store', {}, async () => undefined);
+          throw new Error('it went wrong');
+        });
+        await failed.catch(() => undefined);
+      }
       if (behaviour === 'never-starts') return never;
       if (behaviour === 'throws') {
         setImmediate(() => {

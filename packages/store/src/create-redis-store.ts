@@ -13,6 +13,7 @@ import {
 import type { RunnerClock } from './redis/redis-runner.ts';
 import { RedisStore } from './redis/redis-store.ts';
 import type { SegmentStore } from './segment-store.ts';
+import type { TraceObserver } from './trace-watch.ts';
 
 const optionsSchema = z.strictObject({
   ...connectionOptions,
@@ -28,6 +29,7 @@ const optionsSchema = z.strictObject({
   epoch: z.int().min(1).optional(),
   waitReplicas: z.int().min(0).max(100).default(0),
   waitSeconds: z.number().positive().max(60).default(1),
+  observer: z.custom<TraceObserver>((value) => typeof value === 'object' && value !== null).optional(),
 });
 
 /** Options of {@link createRedisStore}; every one has a default. */
@@ -52,6 +54,8 @@ export interface RedisStoreOptions extends ConnectionOptions {
   waitReplicas?: number | undefined;
   /** How long to wait for them until `add` counts as failed, above 0, at most 60; default 1. */
   waitSeconds?: number | undefined;
+  /** Told what `add` does with the spans of watched traces. By default nobody is. */
+  observer?: TraceObserver | undefined;
 }
 
 /**
@@ -92,6 +96,7 @@ export function createRedisStoreIn(
     ...settings,
     sliceId: settings.sliceId,
     epoch: settings.epoch,
+    observer: settings.observer,
     layout: layoutNamed(layout),
     nextWriteId: writeIds(storeId),
     nextList,

@@ -25,6 +25,7 @@ export { createLedger, type LedgerOptions } from './create-ledger.ts';
 export { createLossWatch, type LossWatchOptions } from './create-loss-watch.ts';
 export { createRedisStore, type RedisStoreOptions } from './create-redis-store.ts';
 export { createRollout, type RolloutOptions } from './create-rollout.ts';
+export { createTraceWatch, type TraceWatchOptions } from './create-trace-watch.ts';
 export {
   InvalidStoreOptionsError,
   StaleEpochError,
@@ -76,3 +77,10 @@ export {
   type TraceAddition,
 } from './segment-store.ts';
 export { shardTimes } from './shard-times.ts';
+export {
+  type LinkStep,
+  MAX_WATCHED_TRACES,
+  type TraceObserver,
+  type TraceWatch,
+  type WatchedTrace,
+} from './trace-watch.ts';

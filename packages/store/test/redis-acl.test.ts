@@ -11,6 +11,7 @@ import {
   createLossWatch,
   createRedisStore,
   createRollout,
+  createTraceWatch,
   type Ledger,
   ReceiptsKeeper,
   type RedisStoreOptions,
@@ -137,6 +138,7 @@ async function consume(client: Redis | Cluster, sliceId: number): Promise<void> 
     waitSeconds: 0.01,
   });
   const control = createBufferControl(client, options);
+  await createTraceWatch(client, options).read();
   const trace = aTrace();
   const add = async (one: TraceAddition, policy = POLICY): Promise<void> => {
     // There are no replicas to wait for.
@@ -205,6 +207,7 @@ async function flush(client: Redis | Cluster, sliceId: number): Promise<void> {
   await control.announceFlusher('one', 60);
   const process = { id: 'one', app: 'flusher', version: '1', layout: LAYOUT } as const;
   await control.announceProcess({ ...process, reads: { leaseSeconds: 60 } }, 60);
+  await createTraceWatch(client, options).read();
   expect((await control.readState()).memory.length, 'nodes that let INFO be asked').toBeGreaterThan(0);
   const claimed = await store.claim({ now: T0, limit: 100, drain: true });
   expect(claimed.length).toBeGreaterThan(2);
@@ -237,11 +240,16 @@ async function lookAfterReceipts(ledger: Ledger): Promise<void> {
   for (const copy of await ledger.copy([0])) await ledger.restore(copy);
 }
 
-/** All that an operator ever does: looks at what is parked, puts it back, deletes it; audits; asks about a layout. */
+/** All that an operator ever does: looks at what is parked, puts it back, deletes it; audits; asks about a layout; watches a trace. */
 async function operate(client: Redis | Cluster, sliceId: number): Promise<void> {
   const options = { sliceId, deadlineSeconds: 5 };
   const epoch = await createLossWatch(client, options).readEpoch();
   const store = createRedisStore(client, { ...options, epoch, layout: LAYOUT });
+  const watch = createTraceWatch(client, options);
+  const trace = aTrace();
+  expect(await watch.watch(trace, 60)).toBe(true);
+  expect(await watch.read()).toHaveLength(1);
+  expect(await watch.unwatch(trace)).toBe(true);
   const parked = await store.listParked({ limit: 100 });
   expect(parked.length).toBeGreaterThan(1);
   await store.readParked(parked);
@@ -328,6 +336,7 @@ describe('anything else', () => {
       ['EVAL', "return redis.call('HGET', 'other:key', 'field')", '0'],
       ['EVAL', "return redis.call('FLUSHALL')", '0'],
       user === 'spanbuf-consumer' ? ['GET', 'span-buf:s:{1}'] : ['SET', 'span-buf:s:{1}', 'value'],
+      ...(user === 'spanbuf-operator' ? [] : [['ZADD', 'span-buf:watched', '1', 'x']]),
       ...(user === 'spanbuf-consumer' ? [['ZADD', 'span-buf:flushers', '1', 'x']] : []),
       ...(user === 'spanbuf-flusher' ? [['HSET', 'span-buf:clocks', '1', '1 1 0']] : []),
     ];

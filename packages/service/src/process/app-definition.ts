@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { MetricDefinitions, Metrics } from '../metrics/create-metrics.ts';
 import type { SettingDefinitions, SettingsOf } from '../settings/setting.ts';
 import type { serviceSettings } from '../settings/shared-settings.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
 
 /** Settings of an app; `serviceSettings` are among them. */
 export type AppSettings = SettingDefinitions & typeof serviceSettings;
@@ -43,6 +44,8 @@ export interface AppContext<D extends AppSettings, M extends MetricDefinitions> 
   readonly settings: SettingsOf<D>;
   readonly log: Logger;
   readonly metrics: Metrics<M>;
+  /** Spans of the app's own work; does nothing unless it is switched on. */
+  readonly tracing: Tracing;
   /** Of this process alone: the app's name, `-`, and letters and digits. Good as a client id. */
   readonly instanceId: string;
   /** Unix time, milliseconds. */

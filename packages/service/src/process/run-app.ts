@@ -3,6 +3,8 @@ import { createMetrics, type MetricDefinitions } from '../metrics/create-metrics
 import { printable, quote } from '../printable.ts';
 import { InvalidSettingsError, parseSettings } from '../settings/parse-settings.ts';
 import { formatSettings } from '../settings/settings-reference.ts';
+import { startTelemetry } from '../telemetry/start-telemetry.ts';
+import { NO_TRACING } from '../telemetry/tracing.ts';
 import type { AppContext, AppDefinition, AppSettings } from './app-definition.ts';
 import { type Command, helpText, parseCommand, UsageError } from './command-line.ts';
 import { withinSeconds } from './deadline.ts';
@@ -65,10 +67,21 @@ async function run<D extends AppSettings, M extends MetricDefinitions>(
       host,
     ),
     metrics: createMetrics(definition.metrics),
+    tracing: NO_TRACING,
     instanceId,
     clockMs: () => host.clockMs(),
   };
-  if (command === 'run') return serveApp(definition, context, host, exit);
+  if (command === 'run') {
+    const { name, version, log, metrics, clockMs } = context;
+    const { env } = host;
+    const options = { name, version, instanceId, env, log, registry: metrics.registry, clockMs };
+    const telemetry = await startTelemetry(settings.openTelemetry, options);
+    try {
+      return await serveApp(definition, { ...context, tracing: telemetry.tracing }, host, exit);
+    } finally {
+      await telemetry.stop();
+    }
+  }
   const limitSeconds = startLimitSeconds(settings);
   await withinSeconds(definition.check(context), limitSeconds, `not checked within ${limitSeconds} s`);
   host.stdout.write('ok\n');

@@ -83,6 +83,11 @@ export const serviceSettings = {
     oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     'Log lines below this level are left out.',
   ),
+  openTelemetry: setting(
+    'SPANBUF_OPENTELEMETRY',
+    flag().default(false),
+    'Whether to export spans and metrics of the service itself, as the OTEL_… variables say: see docs/tracing.md.',
+  ),
   startSeconds: setting(
     'SPANBUF_START_SECONDS',
     positiveSeconds(HOUR_SECONDS).default(10),

@@ -41,6 +41,7 @@ const OTHERS: readonly (readonly [RegExp, RedisType])[] = [
   [/^span-buf:clocks(:\d+)?$/, 'hash'],
   [/^span-buf:flushers(:\d+)?$/, 'zset'],
   [/^span-buf:processes(:\d+)?$/, 'hash'],
+  [/^span-buf:watched(:\d+)?$/, 'zset'],
   [/^span-buf:epoch(:\d+)?$/, 'hash'],
   [/^span-buf:sentinel:\{\d+\}(:\d+)?$/, 'hash'],
 ];

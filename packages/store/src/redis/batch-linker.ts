@@ -1,7 +1,9 @@
 import { formatTraceKey, type TraceRef } from '@spanbuf/keys';
 import { StaleEpochError } from '../errors.ts';
 import type { SegmentPolicy, StoredSpan, Subsegment, TraceAddition } from '../segment-store.ts';
+import type { TraceObserver } from '../trace-watch.ts';
 import { entryOf, groupBy } from './grouping.ts';
+import { groupedStep, linkedSteps } from './link-steps.ts';
 import { formatMember, type Member, type MemberPayloads } from './members.ts';
 import { formatEntry, type QueueTimes } from './queue-scripts.ts';
 import type { RedisReply, RedisRunner } from './redis-runner.ts';
@@ -47,6 +49,8 @@ interface LinkStep {
   readonly trace: TraceRef;
   readonly token: string;
   readonly parts: readonly Part[];
+  /** Spans that were left out as replays. */
+  readonly narrowedCount?: number;
 }
 
 /** Writes the payloads of a batch, then links them into their traces. */
@@ -56,6 +60,7 @@ export class BatchLinker {
   readonly #nextToken: () => string;
   readonly #nextList: () => number;
   readonly #epoch: EpochRef;
+  readonly #observer: TraceObserver | undefined;
 
   constructor(
     runner: RedisRunner,
@@ -65,13 +70,15 @@ export class BatchLinker {
       nextList,
       sliceId,
       epoch,
-    }: Pick<RedisStoreSettings, 'nextWriteId' | 'nextList' | 'sliceId' | 'epoch'>,
+      observer,
+    }: Pick<RedisStoreSettings, 'nextWriteId' | 'nextList' | 'sliceId' | 'epoch' | 'observer'>,
   ) {
     this.#runner = runner;
     this.#payloads = payloads;
     this.#nextToken = nextWriteId;
     this.#nextList = nextList;
     this.#epoch = { sliceId, epoch };
+    this.#observer = observer;
   }
 
   async link(additions: readonly TraceAddition[], terms: LinkTerms): Promise<Effects> {
@@ -85,6 +92,7 @@ export class BatchLinker {
       steps.flatMap(({ parts }) => parts),
       terms,
     );
+    if (this.#observer?.isOn) this.#noteGroups(steps, this.#observer);
     for (const round of roundsOf(steps)) await this.#linkRound(round, terms, effects);
     return effects;
   }
@@ -120,16 +128,34 @@ export class BatchLinker {
         const reply = parseLinkReply(replies[i] as RedisReply);
         if (reply.kind === 'stale') throw new StaleEpochError(this.#epoch.epoch as number);
         if (reply.kind === 'partial') {
+          const before = effects.replayed;
           const parts = this.#narrow(step, reply.taken, effects);
-          narrowed.push({ ...step, parts });
+          narrowed.push({ ...step, parts, narrowedCount: (step.narrowedCount ?? 0) + effects.replayed - before });
           rewritten.push(...parts.filter((part, k) => part !== step.parts[k]));
         } else {
           for (const effect of reply.effects) note(effects, step, effect, terms.now);
+          if (this.#observer?.isOn) this.#noteLink(step, replies[i] as RedisReply, reply.effects, this.#observer);
         }
       }
       await this.#put(rewritten, terms);
       open = narrowed;
     }
+  }
+
+  #noteGroups(steps: readonly LinkStep[], observer: TraceObserver): void {
+    for (const { trace, parts } of steps)
+      if (observer.isWatched(trace)) observer.note(trace, groupedStep(parts.map(({ subsegment }) => subsegment)));
+  }
+
+  #noteLink(
+    { trace, parts, narrowedCount = 0 }: LinkStep,
+    reply: RedisReply,
+    effects: readonly LinkEffect[],
+    observer: TraceObserver,
+  ): void {
+    if (!observer.isWatched(trace)) return;
+    const subsegments = parts.map(({ subsegment }) => subsegment);
+    for (const each of linkedSteps(subsegments, reply, effects, narrowedCount)) observer.note(trace, each);
   }
 
   /** The parts of a step, those that are partly replays replaced by what is new in them. */

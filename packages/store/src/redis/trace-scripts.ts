@@ -187,6 +187,14 @@ export function parseLinkReply(reply: RedisReply): LinkReply {
   return { kind: 'applied', effects };
 }
 
+/** Records of the segments that an applied link has touched, as they are now: as many as it has `live` effects. */
+export function linkedRecords(reply: Buffer, liveCount: number): LiveRecord[] {
+  const start = reply.length - liveCount * (HANDLE_BYTES + RECORD_BYTES);
+  return Array.from({ length: liveCount }, (_, i) =>
+    unpackRecord(reply.subarray(start + i * (HANDLE_BYTES + RECORD_BYTES) + HANDLE_BYTES)),
+  );
+}
+
 export interface SealCall extends EntryRef {
   readonly trace: TraceRef;
   readonly now: number;
