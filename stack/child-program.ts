@@ -21,6 +21,8 @@ export interface ProgramOptions {
   /** Path of a JavaScript file, run with this Node. */
   readonly main: string;
   readonly args?: readonly string[];
+  /** Options of Node itself. */
+  readonly nodeArgs?: readonly string[];
   /** All it gets, beside PATH and HOME. */
   readonly env?: Readonly<Record<string, string>>;
   /** Called for each line on stderr. */
@@ -46,10 +48,10 @@ export class ChildProgram {
   #hasEnded = false;
 
   /** Starts it. */
-  constructor({ name, main, args = [], env = {}, onStderr }: ProgramOptions) {
+  constructor({ name, main, args = [], nodeArgs = [], env = {}, onStderr }: ProgramOptions) {
     this.name = name;
     const { PATH = '', HOME = '' } = process.env;
-    this.#child = spawn('/bin/sh', ['-c', LAUNCHER, name, process.execPath, main, ...args], {
+    this.#child = spawn('/bin/sh', ['-c', LAUNCHER, name, process.execPath, ...nodeArgs, main, ...args], {
       env: { PATH, HOME, ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       // Ctrl-C in a terminal reaches the parent alone, which then ends everything in its order.

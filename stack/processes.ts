@@ -15,6 +15,8 @@ const MAX_LOG_LINES = 5_000;
 /** For a busy machine. */
 const START_SECONDS = 60;
 const ANSWER_MS = 5_000;
+/** As in the images of the apps. */
+const NODE_ARGS = ['--max-semi-space-size=16'];
 
 export interface AppOptions extends ProgramOptions {
   /** How long it may take until it says that it is ready. */
@@ -48,7 +50,7 @@ export class AppProcess extends ChildProgram {
   /** Starts it; see `startApp`. */
   constructor(options: AppOptions) {
     const env = { SPANBUF_HTTP_HOST: '127.0.0.1', SPANBUF_HTTP_PORT: '0', ...options.env };
-    super({ ...options, env });
+    super({ nodeArgs: NODE_ARGS, ...options, env });
     this.#onLog = options.onLog;
   }
 

@@ -102,13 +102,6 @@ export class BenchSystem {
     return Number(count);
   }
 
-  /** Of the input topic, by a consumer group. */
-  async committed(group: string): Promise<number> {
-    let count = 0n;
-    for (const offset of (await this.kafka.readCommitted(group, INPUT_TOPIC)).values()) count += offset;
-    return Number(count);
-  }
-
   /** Of the log of a topic, as it lies on the disk. */
   bytesOf(topic: string): number {
     const isOf = (path: string) => path.includes(`/${topic}-`) && path.endsWith('.log');

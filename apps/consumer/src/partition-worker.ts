@@ -32,10 +32,10 @@ export interface WorkerOptions extends BatchLimits {
   readonly onError: (error: unknown) => void;
 }
 
-/** A message, or the end of a batch of the log, after which `nextOffset` may move past what is no message. */
-interface Waiting {
-  readonly message: LogMessage | undefined;
-  readonly nextOffset: bigint;
+/** What one fetch brought. Behind its last message `nextOffset` is past what no consumer is shown, such as ends of transactions. */
+interface Waiting extends Pick<LogBatch, 'messages' | 'nextOffset'> {
+  /** So many of its messages are taken. */
+  takenCount: number;
 }
 
 /**
@@ -48,6 +48,7 @@ export class PartitionWorker {
   readonly #options: WorkerOptions;
   readonly #stop = new AbortController();
   readonly #waiting: Waiting[] = [];
+  #waitingCount = 0;
   #waitingBytes = 0;
   #wake: () => void = () => undefined;
   #appliedOffset: bigint;
@@ -69,13 +70,9 @@ export class PartitionWorker {
   /** Queues messages; resolves when there is room for more, or when it is stopped. */
   async take({ messages, nextOffset }: LogBatch): Promise<void> {
     if (this.#stop.signal.aborted) return;
-    let bytes = 0;
-    for (const message of messages) {
-      bytes += bytesOf(message);
-      this.#waiting.push({ message, nextOffset: message.offset + 1n });
-    }
-    // Past records that no consumer is shown, such as the ends of transactions.
-    this.#waiting.push({ message: undefined, nextOffset });
+    const bytes = messages.reduce((sum, message) => sum + bytesOf(message), 0);
+    this.#waiting.push({ messages, nextOffset, takenCount: 0 });
+    this.#waitingCount += messages.length;
     this.#waitingBytes += bytes;
     this.#options.budget.take(bytes);
     this.#wake();
@@ -112,6 +109,7 @@ export class PartitionWorker {
     }
     budget.give(this.#waitingBytes);
     this.#waiting.length = 0;
+    this.#waitingCount = 0;
     this.#waitingBytes = 0;
   }
 
@@ -124,23 +122,27 @@ export class PartitionWorker {
       });
     }
     const { batchSpans, batchBytes, batchMs } = this.#options;
-    if (this.#waiting.length < batchSpans && this.#waitingBytes < batchBytes) await pause(batchMs, signal);
+    if (this.#waitingCount < batchSpans && this.#waitingBytes < batchBytes) await pause(batchMs, signal);
   }
 
   #cut(): { messages: LogMessage[]; bytes: number; nextOffset: bigint } {
     const { batchSpans, batchBytes } = this.#options;
     const messages: LogMessage[] = [];
     let bytes = 0;
-    let taken = 0;
-    for (const { message } of this.#waiting) {
-      if (messages.length === batchSpans || bytes >= batchBytes) break;
-      taken += 1;
-      if (message === undefined) continue;
-      messages.push(message);
-      bytes += bytesOf(message);
+    let nextOffset = this.#appliedOffset;
+    const isFull = (): boolean => messages.length === batchSpans || bytes >= batchBytes;
+    for (let fetched = this.#waiting[0]; fetched !== undefined && !isFull(); fetched = this.#waiting[0]) {
+      while (fetched.takenCount < fetched.messages.length && !isFull()) {
+        const message = fetched.messages[fetched.takenCount++] as LogMessage;
+        messages.push(message);
+        bytes += bytesOf(message);
+        nextOffset = message.offset + 1n;
+      }
+      if (fetched.takenCount < fetched.messages.length) break;
+      nextOffset = fetched.nextOffset;
+      this.#waiting.shift();
     }
-    const nextOffset = (this.#waiting[taken - 1] as Waiting).nextOffset;
-    this.#waiting.splice(0, taken);
+    this.#waitingCount -= messages.length;
     this.#waitingBytes -= bytes;
     return { messages, bytes, nextOffset };
   }

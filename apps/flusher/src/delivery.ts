@@ -121,12 +121,13 @@ export class Delivery {
     const refused = new Map<FlushedSegment, string>();
     const failed: Pending[] = [];
     let failure: Error | undefined;
+    let [ackedCount, ackedBytes] = [0, 0];
     for (const [i, outcome] of outcomes.entries()) {
       const each = pending[i] as Pending;
       if (traceLog.isOn) noteSent(traceLog, each.segment, each.message.headers, outcome);
       if (outcome.status === 'acked') {
-        metrics.messages.inc();
-        metrics.messageBytes.inc(each.message.value?.length ?? 0);
+        ackedCount++;
+        ackedBytes += each.message.value?.length ?? 0;
       } else if (outcome.status === 'refused') {
         refused.set(each.segment, outcome.error.message);
       } else {
@@ -134,6 +135,8 @@ export class Delivery {
         failed.push(each);
       }
     }
+    metrics.messages.inc(ackedCount);
+    metrics.messageBytes.inc(ackedBytes);
     return { failed, failure, refused };
   }
 
@@ -172,10 +175,12 @@ export class Delivery {
 
   #count(segments: readonly FlushedSegment[]): void {
     const { metrics } = this.#options;
+    const reasons = new Map<string, number>();
     for (const { reason, spanCount } of segments) {
-      metrics.segments.inc({ reason });
-      metrics.spans.inc(spanCount);
+      reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
       metrics.segmentSpans.observe(spanCount);
     }
+    for (const [reason, count] of reasons) metrics.segments.inc({ reason }, count);
+    metrics.spans.inc(segments.reduce((sum, { spanCount }) => sum + spanCount, 0));
   }
 }

@@ -171,6 +171,11 @@ class IngestedSpan implements Span {
   }
 }
 
+/** Whether {@link parseIngestSpan} made the span: then its ids, its flag and its payload are as they should be. */
+export function isIngested(span: Span): boolean {
+  return IngestedSpan.is(span);
+}
+
 /** Where a span of {@link parseIngestSpan} is to be changed, as far as that is known. */
 export function placesOf(span: Span): SplicePlaces | undefined {
   return IngestedSpan.placesOf(span);

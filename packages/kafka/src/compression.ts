@@ -29,12 +29,16 @@ const [zstd, unzstd] = [
   promisify<Buffer, zlib.ZstdOptions, Buffer>(zlib.zstdCompress),
   promisify<Buffer, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress),
 ];
-/** Higher levels cost 15 % more and save 1 %, measured on spans. */
-const fast = { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 } };
-/** Node unpacks piece by piece, by default of 16 KiB, each a trip to a thread: three times slower. */
+/** Node packs and unpacks piece by piece, by default of 16 KiB, each a trip to a thread: three times slower. */
+const pieceBytes = (expectedBytes: number): number => Math.min(Math.max(expectedBytes, 16 * 1024), 1024 * 1024);
+/** Higher levels cost 15 % more and save 1 %, measured on spans, which are a tenth as long then. */
+const packing = ({ length }: Buffer) => ({
+  params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 },
+  chunkSize: pieceBytes(length >> 2),
+});
 const unpacking = ({ length }: Buffer) => ({
   maxOutputLength: MAX_BATCH_BYTES,
-  chunkSize: Math.min(Math.max(16 * length, 16 * 1024), 1024 * 1024),
+  chunkSize: pieceBytes(16 * length),
 });
 
 /** All that Kafka knows. */
@@ -57,8 +61,8 @@ const CODECS: Record<Exclude<Compression, 'none'>, Codec> = {
   zstd: {
     id: 4,
     compress: unlessSmall(
-      (bytes) => zlib.zstdCompressSync(bytes, fast),
-      (bytes) => zstd(bytes, fast),
+      (bytes) => zlib.zstdCompressSync(bytes, packing(bytes)),
+      (bytes) => zstd(bytes, packing(bytes)),
     ),
     decompress: unlessSmall(
       (bytes) => zlib.zstdDecompressSync(bytes, unpacking(bytes)),

@@ -20,7 +20,7 @@ export const BATCH = {
 const NO_HEADERS: MessageHeaders = Object.freeze({});
 
 /** Messages of one call, bytes; a single batch may have more. */
-const ENOUGH_BYTES = 4 * 1024 * 1024;
+export const ENOUGH_BYTES = 4 * 1024 * 1024;
 
 const CRC_START = 17;
 const COMPRESSION_MASK = 0x07;
@@ -39,6 +39,9 @@ export interface DecodedRecords {
   readonly messages: LogMessage[];
   /** Past the last whole batch, whatever of it is for readers. */
   readonly nextOffset: bigint;
+  /** Bytes of these messages, and of the batches they were read from as they lie in the log. */
+  readonly messageBytes: number;
+  readonly batchBytes: number;
 }
 
 /** A batch that is damaged, or not one at all; `offset` is its first. */
@@ -68,7 +71,8 @@ export async function decodeRecordBatches(
   const transactions = new AbortedTransactions(aborted);
   let nextOffset = fromOffset;
   let messageBytes = 0;
-  for (let start = 0; start + BATCH.lengthEnd < bytes.length; ) {
+  let start = 0;
+  while (start + BATCH.lengthEnd < bytes.length) {
     const baseOffset = bytes.readBigInt64BE(start);
     const end = start + BATCH.lengthEnd + bytes.readInt32BE(start + 8);
     if (end > bytes.length && start > 0) break;
@@ -91,7 +95,7 @@ export async function decodeRecordBatches(
     start = end;
     if (messageBytes >= ENOUGH_BYTES) break;
   }
-  return { messages, nextOffset };
+  return { messages, nextOffset, messageBytes, batchBytes: start };
 }
 
 /**

@@ -13,7 +13,8 @@ export interface EncodableRecord {
   readonly timestampMs: number;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
-  readonly headers: readonly { readonly name: Buffer; readonly value: Buffer | null }[];
+  /** Strings are written as UTF-8. */
+  readonly headers: readonly { readonly name: string; readonly value: Buffer | string | null }[];
   /** How much it adds to a batch, at most, before compression. */
   readonly byteCount: number;
 }
@@ -28,16 +29,15 @@ export function toRecord(message: OutgoingMessage, nowMs: number): EncodableReco
   if (!Number.isSafeInteger(timestampMs)) throw new RangeError(`not a timestamp: ${timestampMs}`);
   const key = message.key === null ? null : toBytes(message.key);
   const value = message.value === null ? null : toBytes(message.value);
-  const headers = Object.entries(message.headers ?? {}).flatMap(([name, values]) =>
-    (Array.isArray(values) ? values : [values]).map((each) => ({
-      name: Buffer.from(name),
-      value: each === undefined ? null : toBytes(each),
-    })),
-  );
-  const headerBytes = headers.reduce(
-    (sum, header) => sum + header.name.length + (header.value?.length ?? 0) + HEADER_OVERHEAD_BYTES,
-    0,
-  );
+  const headers: { name: string; value: Buffer | string | null }[] = [];
+  let headerBytes = 0;
+  for (const [name, values] of Object.entries(message.headers ?? {})) {
+    for (const each of Array.isArray(values) ? values : [values]) {
+      const value = each === undefined ? null : toBytesOrText(each);
+      headers.push({ name, value });
+      headerBytes += byteLength(name) + byteLength(value) + HEADER_OVERHEAD_BYTES;
+    }
+  }
   const byteCount = (key?.length ?? 0) + (value?.length ?? 0) + headerBytes + RECORD_OVERHEAD_BYTES;
   return { timestampMs, key, value, headers, byteCount };
 }
@@ -78,9 +78,17 @@ export async function encodeRecordBatch(
 }
 
 function toBytes(value: Buffer | string): Buffer {
-  if (typeof value === 'string') return Buffer.from(value);
-  if (value instanceof Uint8Array) return value;
+  const bytes = toBytesOrText(value);
+  return typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
+}
+
+function toBytesOrText(value: Buffer | string): Buffer | string {
+  if (typeof value === 'string' || value instanceof Uint8Array) return value;
   throw new TypeError('neither bytes nor a string');
+}
+
+function byteLength(value: Buffer | string | null): number {
+  return value === null ? 0 : typeof value === 'string' ? Buffer.byteLength(value) : value.length;
 }
 
 function writeRecord(writer: WireWriter, record: EncodableRecord, timestampDelta: number, index: number): void {
@@ -102,13 +110,21 @@ function writeRecord(writer: WireWriter, record: EncodableRecord, timestampDelta
   }
 }
 
-function writeBytes(writer: WireWriter, bytes: Buffer | null): void {
-  writer.varint(bytes?.length ?? -1);
-  if (bytes !== null) writer.raw(bytes);
+function writeBytes(writer: WireWriter, value: Buffer | string | null): void {
+  if (value === null) {
+    writer.varint(-1);
+    return;
+  }
+  const byteCount = byteLength(value);
+  writer.varint(byteCount);
+  if (typeof value === 'string') writer.utf8(value, byteCount);
+  else writer.raw(value);
 }
 
-function sizeOf(bytes: Buffer | null): number {
-  return bytes === null ? varintSize(-1) : varintSize(bytes.length) + bytes.length;
+function sizeOf(value: Buffer | string | null): number {
+  if (value === null) return varintSize(-1);
+  const byteCount = byteLength(value);
+  return varintSize(byteCount) + byteCount;
 }
 
 function varintSize(value: number): number {

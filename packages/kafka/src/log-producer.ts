@@ -1,10 +1,11 @@
+import { BatchWriter } from './batch-writer.ts';
 import type { Brokers } from './brokers.ts';
 import { type EncodableRecord, encodeRecordBatch, toRecord } from './encode-record-batch.ts';
 import { KafkaUnavailableError, MessageRefusedError } from './errors.ts';
-import { BrokerError, brokerErrorType, errorLine, isPassing, throwIfError } from './kafka-error.ts';
+import { BrokerError, brokerErrorType, errorLine, isPassing } from './kafka-error.ts';
 import type { LogProducer, OutgoingMessage, ProducerOptions, SendOutcome } from './log.ts';
 import { murmur2 } from './murmur2.ts';
-import { produceRequest, type TopicMetadata } from './requests.ts';
+import type { TopicMetadata } from './requests.ts';
 import { sleep, withDeadline } from './waiting.ts';
 
 const MAX_MESSAGES_PER_REQUEST = 2_000;
@@ -33,12 +34,13 @@ interface Call {
 }
 
 /**
- * Writes one batch to one partition per request, one request at a time for a partition of a call, and takes nothing for
- * written but what the answer names. kafkajs' own producer is not used: when it repeats a request for several brokers it
+ * Writes one batch at a time to a partition of a call, together with those of other partitions and calls where one broker leads
+ * them, and takes nothing for written but what the answer names. kafkajs' own producer is not used: when it repeats a request for several brokers it
  * forgets partitions, and it groups messages in quadratic time.
  */
 export class BatchProducer implements LogProducer {
   readonly #brokers: Brokers;
+  readonly #writer: BatchWriter;
   readonly #options: Required<ProducerOptions>;
   readonly #topics = new Map<string, { readAtMs: number; metadata: Promise<TopicMetadata> }>();
   readonly #sending = new Set<Promise<unknown>>();
@@ -48,6 +50,7 @@ export class BatchProducer implements LogProducer {
 
   constructor(brokers: Brokers, options: ProducerOptions) {
     this.#brokers = brokers;
+    this.#writer = new BatchWriter(brokers);
     this.#options = { compression: 'zstd', requestTimeoutMs: 30_000, maxRequestBytes: 900_000, ...options };
   }
 
@@ -138,7 +141,7 @@ export class BatchProducer implements LogProducer {
       try {
         const records = chunk.map(({ record }) => record);
         batch ??= await encodeRecordBatch(records, this.#options.compression);
-        const baseOffset = await this.#produce(call, partition, batch);
+        const baseOffset = await this.#produce(call, partition, batch, attempt > 0);
         chunk.forEach(({ index }, position) => {
           call.outcomes[index] = { status: 'acked', partition, offset: baseOffset + BigInt(position) };
         });
@@ -172,9 +175,10 @@ export class BatchProducer implements LogProducer {
     return this.#writeInOrder(call, partition, [chunk.slice(0, middle), chunk.slice(middle)]);
   }
 
-  /** One request. Returns the offset of its first message. */
-  async #produce({ topic, deadlineMs }: Call, partition: number, batch: Buffer): Promise<bigint> {
-    const timeoutMs = Math.max(1, Math.min(this.#brokers.requestTimeoutMs, deadlineMs - performance.now()));
+  /** Returns the offset of its first message. */
+  async #produce({ topic, deadlineMs }: Call, partition: number, bytes: Buffer, isAlone: boolean): Promise<bigint> {
+    const nowMs = performance.now();
+    const timeoutMs = Math.max(1, Math.min(this.#brokers.requestTimeoutMs, deadlineMs - nowMs));
     const attempt = async (): Promise<bigint> => {
       if (!(await this.#topic(topic)).leaders.has(partition)) this.#topics.delete(topic);
       const { leaders } = await this.#topic(topic);
@@ -182,15 +186,7 @@ export class BatchProducer implements LogProducer {
       if (leader === undefined)
         throw new RangeError(`${topic} has ${leaders.size} partitions, not partition ${partition}`);
       if (leader < 0) throw new BrokerError(LEADER_NOT_AVAILABLE);
-      const broker = await this.#brokers.node(leader);
-      // The broker gives up a little sooner, so that its answer is still heard.
-      const request = produceRequest(topic, partition, batch, Math.ceil(timeoutMs * 0.8));
-      const answer = await this.#brokers.send(broker, request, timeoutMs);
-      // An answer that leaves a partition out says nothing about it.
-      if (answer === undefined) throw new Error(`the answer does not cover partition ${partition}`);
-      throwIfError(answer.errorCode, answer.errorMessage);
-      if (answer.baseOffset < 0n) throw new Error(`the answer for partition ${partition} has no offset`);
-      return answer.baseOffset;
+      return this.#writer.write(leader, { topic, partition, bytes, endMs: nowMs + timeoutMs, isAlone });
     };
     return withDeadline(attempt(), timeoutMs, `writing to ${topic} partition ${partition}`);
   }

@@ -1,5 +1,5 @@
 import type { Brokers } from './brokers.ts';
-import { decodeRecordBatches, UndecodableBatchError } from './decode-record-batch.ts';
+import { decodeRecordBatches, ENOUGH_BYTES, UndecodableBatchError } from './decode-record-batch.ts';
 import { KafkaUnreadableBatchError } from './errors.ts';
 import { brokerErrorType, errorLine, isPassing, throwIfError } from './kafka-error.ts';
 import { LeaderWatch } from './leader-watch.ts';
@@ -28,6 +28,8 @@ export interface ReaderOptions {
 /** How soon a broker answers while handlers are at work, so that their partitions are asked for again soon. */
 const BUSY_WAIT_MS = 5;
 const REDELIVERY_MS = 1_000;
+/** Asked of a partition at least: where hardly anything is left of what was packed. */
+const LEAST_PARTITION_BYTES = 64 * 1024;
 
 interface PartitionState {
   readonly partition: number;
@@ -49,6 +51,8 @@ export class PartitionReader {
   readonly #nodes = new Set<number>();
   #change = defer<void>();
   #busyWaitMs = BUSY_WAIT_MS;
+  /** What is made of a part of the answer at once lies in the log in so many bytes, as far as it is known. */
+  #enoughBytes = ENOUGH_BYTES;
   readonly #end = defer<void>();
 
   constructor(options: ReaderOptions) {
@@ -124,7 +128,9 @@ export class PartitionReader {
     }));
     try {
       const broker = await brokers.node(nodeId);
-      const request = fetchRequest({ name: topic, topicId }, positions, { ...limits, maxWaitMs });
+      // What is not unpacked at once would be sent again.
+      const maxBytesPerPartition = Math.min(limits.maxBytesPerPartition, this.#enoughBytes);
+      const request = fetchRequest({ name: topic, topicId }, positions, { ...limits, maxBytesPerPartition, maxWaitMs });
       const answer = await brokers.send(broker, request, maxWaitMs + brokers.requestTimeoutMs);
       throwIfError(answer.errorCode);
       const isEmpty = answer.partitions.every(({ records, errorCode }) => records.length === 0 && errorCode === 0);
@@ -146,7 +152,11 @@ export class PartitionReader {
     try {
       throwIfError(errorCode);
       if (records.length === 0) return;
-      const { messages, nextOffset } = await decodeRecordBatches(records, partition, position, aborted);
+      const decoded = await decodeRecordBatches(records, partition, position, aborted);
+      const { messages, nextOffset, messageBytes, batchBytes } = decoded;
+      if (messageBytes > 0) {
+        this.#enoughBytes = Math.max(LEAST_PARTITION_BYTES, Math.ceil((ENOUGH_BYTES * batchBytes) / messageBytes));
+      }
       if (signal.aborted || isPaused() || !isIdle(state) || state.position !== position) return;
       if (nextOffset > position) this.#deliver(state, { partition, messages, highWatermark, nextOffset });
     } catch (error) {

@@ -177,34 +177,35 @@ function readFetchedPartition(reader: WireReader): FetchedPartition {
 }
 
 export interface ProducedBatch {
+  readonly topic: string;
   readonly partition: number;
   readonly errorCode: number;
   readonly errorMessage: string | null;
   readonly baseOffset: bigint;
 }
 
-/** One batch to one partition, acknowledged by all in-sync replicas within `timeoutMs`. */
+/** One batch to each of some partitions, acknowledged by all in-sync replicas within `timeoutMs`. */
 export function produceRequest(
   topic: string,
-  partition: number,
-  batch: Buffer,
+  batches: readonly { readonly partition: number; readonly bytes: Buffer }[],
   timeoutMs: number,
-): WireRequest<ProducedBatch | undefined> {
-  const writer = new WireWriter(false, batch.length + topic.length + 64);
-  writer.string(null).int16(-1).int32(timeoutMs);
-  writer.int32(1).string(topic).int32(1).int32(partition).nullableBytes(batch);
-  const read = (answer: Buffer): ProducedBatch | undefined => {
+): WireRequest<ProducedBatch[]> {
+  const byteCount = batches.reduce((sum, { bytes }) => sum + bytes.length + 16, 0);
+  const writer = new WireWriter(false, byteCount + topic.length + 64);
+  writer.string(null).int16(-1).int32(timeoutMs).int32(1).string(topic);
+  writer.array(batches, ({ partition, bytes }) => writer.int32(partition).nullableBytes(bytes));
+  const read = (answer: Buffer): ProducedBatch[] => {
     const reader = new WireReader(answer);
     const topics = reader.array(() => {
-      const name = reader.string();
-      return reader.array(() => ({ name, ...readProducedBatch(reader) }));
+      const name = reader.string() ?? '';
+      return reader.array(() => readProducedBatch(reader, name));
     });
-    return topics.flat().find((produced) => produced.name === topic && produced.partition === partition);
+    return topics.flat();
   };
   return { apiKey: API.produce.key, apiVersion: API.produce.version, apiName: 'Produce', payload: writer.bytes, read };
 }
 
-function readProducedBatch(reader: WireReader): ProducedBatch {
+function readProducedBatch(reader: WireReader, topic: string): ProducedBatch {
   const partition = reader.int32();
   const errorCode = reader.int16();
   const baseOffset = reader.int64();
@@ -215,5 +216,5 @@ function readProducedBatch(reader: WireReader): ProducedBatch {
     return reader.string();
   });
   const errorMessage = reader.string() ?? recordErrors[0] ?? null;
-  return { partition, errorCode, baseOffset, errorMessage };
+  return { topic, partition, errorCode, baseOffset, errorMessage };
 }

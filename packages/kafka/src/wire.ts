@@ -160,6 +160,13 @@ export class WireWriter {
     return this;
   }
 
+  /** @param byteCount - How long it is as UTF-8. */
+  utf8(text: string, byteCount: number): this {
+    const start = this.#grow(byteCount);
+    this.#bytes.write(text, start);
+    return this;
+  }
+
   uuid(hex: string): this {
     return this.raw(Buffer.from(hex, 'hex'));
   }

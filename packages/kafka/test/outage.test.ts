@@ -130,6 +130,22 @@ describeWithKafka('when the broker', () => {
     await until(() => messages.length === 1);
   });
 
+  it('leads several partitions, it is asked once for all that wait for it', async () => {
+    const kafka = connect(server.bootstrap);
+    const topic = await newTopic(kafka, 16);
+    const producer = await kafka.createProducer();
+    const answeredTo = async (partitions: number): Promise<number> => {
+      const messages = Array.from({ length: partitions }, (_, i) => numbered('a', 1, i)).flat();
+      const before = proxy.answeredBytes;
+      expect((await producer.send(topic, messages)).map(({ status }) => status)).toEqual(messages.map(() => 'acked'));
+      return proxy.answeredBytes - before;
+    };
+    // Metadata are read before, and all leaders know that they are.
+    await answeredTo(16);
+    const one = await answeredTo(1);
+    expect(await answeredTo(16)).toBeLessThan(12 * one);
+  });
+
   it('has a log that is damaged, the consumer ends and says where', async () => {
     const kafka = connect(server.bootstrap);
     const topic = await newTopic(kafka);

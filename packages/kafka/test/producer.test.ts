@@ -138,6 +138,32 @@ describeWithKafka('a producer', (brokers) => {
     expect(await kcatConsume({ brokers, topic })).toHaveLength(1_000);
   });
 
+  it('writes the messages of one partition in the order of the calls', async () => {
+    const kafka = connect(brokers);
+    const topic = await newTopic(kafka, 2);
+    const producer = await kafka.createProducer();
+    const calls = Array.from({ length: 20 }, (_, call) =>
+      producer.send(topic, [...numbered(`call ${call}`, 1, 0), ...numbered(`call ${call}`, 1, 1)]),
+    );
+    const offsets = (await Promise.all(calls)).map((outcomes) =>
+      outcomes.map((each) => each.status === 'acked' && each.offset),
+    );
+    expect(offsets).toEqual(Array.from({ length: 20 }, (_, call) => [BigInt(call), BigInt(call)]));
+  });
+
+  it('refuses what is too large alone, though it was sent with batches of other partitions', async () => {
+    const kafka = connect(brokers);
+    const topic = await newTopic(kafka, 8, { 'max.message.bytes': '10000' });
+    const producer = await kafka.createProducer({ compression: 'none' });
+    const messages = Array.from({ length: 8 }, (_, partition) => ({
+      key: null,
+      value: Buffer.alloc(partition === 5 ? 20_000 : 100),
+      partition,
+    }));
+    const statuses = (await producer.send(topic, messages)).map(({ status }) => status);
+    expect(statuses).toEqual(messages.map((_, partition) => (partition === 5 ? 'refused' : 'acked')));
+  });
+
   it('fails what is sent after close, and waits in close for what was sent before', async () => {
     const kafka = connect(brokers);
     const topic = await newTopic(kafka);
