@@ -33,8 +33,8 @@ export {
   type RedisCredentials,
   type RedisLocation,
 } from './redis/redis-url.ts';
-export { InvalidSettingsError, type ParseRules, parseSettings } from './settings/parse-settings.ts';
 export { MESSAGE_OVERHEAD_BYTES, MessageLimitError, messageLimit } from './settings/message-limit.ts';
+export { InvalidSettingsError, type ParseRules, parseSettings } from './settings/parse-settings.ts';
 export {
   type KafkaConnectionSettings,
   type RedisConnection,
