@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 
 const folders = ['packages', 'apps', 'tests']
   .flatMap((group) => readdirSync(`${import.meta.dirname}/${group}`).map((name) => `${group}/${name}`))
-  .concat('tooling', 'simulation', 'bench', 'deploy')
+  .concat('tooling', 'simulation', 'bench', 'deploy', 'docs')
   .filter((folder) => existsSync(`${import.meta.dirname}/${folder}/package.json`));
 
 export default defineConfig({

@@ -40,8 +40,11 @@ const prepared = step('install', () => {
 });
 if (prepared) {
   step('redis-server', () => ensurePrograms({ 'redis-server': 'redis-server', openssl: 'openssl', cc: 'gcc' }));
-  step('kafka', ensureKafka);
-  step('prometheus', ensurePrometheus);
+  step('kafka', () => ifPossible('Kafka', ensureKafka));
+  step('prometheus', () =>
+    ifPossible('Prometheus', () => ensurePrograms({ prometheus: 'prometheus', promtool: 'prometheus' })),
+  );
+  step('chromium', () => ifPossible('Chromium', () => ensurePrograms({ chromium: 'chromium' })));
   step('biome check', () => run('biome', ['check', '--error-on-warnings', '--max-diagnostics=100', '.'], { env }));
   step('layering', () => run('turbo', ['boundaries'], { env }));
   step('build', () => run('turbo', ['run', 'build', '--output-logs=errors-only'], { env }));
@@ -76,27 +79,23 @@ function vitestCounts() {
   return { passed: numPassedTests, failed: numFailedTests + unloadable.length };
 }
 
-/**
- * A broker and an independent client for the tests that need Kafka. They are left out where it cannot be had, which only
- * in CI is a failure.
- */
+/** A broker and an independent client. */
 function ensureKafka() {
-  try {
-    ensurePrograms({ kcat: 'kcat', java: 'default-jre-headless', mvn: 'maven' });
-    run('node', ['tooling/kafka/prepare.ts'], { env });
-  } catch (error) {
-    if (env['CI'] || !(error instanceof CommandError)) throw error;
-    console.log(`${error.message}\nKafka cannot be had: the tests that need it will be left out.`);
-  }
+  ensurePrograms({ kcat: 'kcat', java: 'default-jre-headless', mvn: 'maven' });
+  run('node', ['tooling/kafka/prepare.ts'], { env });
 }
 
-/** Tests of the alerts are left out where it cannot be had, which only in CI is a failure. */
-function ensurePrometheus() {
+/**
+ * The tests that need it are left out where it cannot be had, which only in CI is a failure.
+ * @param {string} name
+ * @param {() => void} ensure
+ */
+function ifPossible(name, ensure) {
   try {
-    ensurePrograms({ prometheus: 'prometheus', promtool: 'prometheus' });
+    ensure();
   } catch (error) {
     if (env['CI'] || !(error instanceof CommandError)) throw error;
-    console.log(`${error.message}\nPrometheus cannot be had: the tests that need it will be left out.`);
+    console.log(`${error.message}\n${name} cannot be had: the tests that need it will be left out.`);
   }
 }
 

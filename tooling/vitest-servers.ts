@@ -23,6 +23,7 @@ const WITHOUT_KAFKA = [
   'packages/segments',
   'packages/service',
   'simulation',
+  'docs',
 ];
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
