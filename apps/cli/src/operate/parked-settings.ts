@@ -1,6 +1,7 @@
-import { integer, parseText, type TextSchema, textSchema } from '@spanbuf/service';
+import { integer, parseText, type TextSchema } from '@spanbuf/service';
 import type { ParkedQuery } from '@spanbuf/store';
 import { UsageError } from '../settings.ts';
+import { projectId, traceId } from './id-schemas.ts';
 import { type ParkedName, parseParkedName } from './parked-name.ts';
 import type { RawRedisOptions } from './redis-connection.ts';
 
@@ -35,12 +36,6 @@ const LIMITS: Readonly<Record<ParkedAction, number>> = {
   retry: Number.MAX_SAFE_INTEGER,
   delete: Number.MAX_SAFE_INTEGER,
 };
-
-const projectId = textSchema('1 to 64 of 0-9 A-Z a-z _ -', (text) => (/^[\w-]{1,64}$/.test(text) ? text : undefined));
-const traceId = textSchema('32 hex digits', (text) => {
-  const digits = text.replaceAll('-', '').toLowerCase();
-  return /^[0-9a-f]{32}$/.test(digits) ? digits : undefined;
-});
 
 /** @throws {@link UsageError} with every problem, on one line. */
 export function parseParkedSettings(
