@@ -127,7 +127,8 @@ try {
     version,
     assemble: runAssemble,
     generate,
-    inspect: (projectId, traceId, raw) => runInspect(projectId, traceId, raw, { env: process.env, stdout: process.stdout, signal: stop.signal }),
+    inspect: (projectId, traceId, raw) =>
+      runInspect(projectId, traceId, raw, { env: process.env, stdout: process.stdout, signal: stop.signal }),
     queues: (raw) => runQueues(raw, liveHost()),
     top: (raw) => runTop(raw, liveHost()),
     parked: (action, names, raw) =>

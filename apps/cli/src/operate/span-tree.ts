@@ -43,10 +43,11 @@ export function formatSpanTree(
   return left > 0 ? [...lines, `… and ${left} more: --json shows all`] : lines;
 }
 
-/** Ids that spans name as their parents and that are not among them. */
+/** Ids of parents, and of roots of segments, that are not among the spans. */
 export function missingParentsOf(spans: readonly StoredSpan[]): string[] {
   const known = new Set(spans.map(({ spanId }) => spanId));
-  return [...new Set(spans.map((span) => parentOf(span, factsOf(span))))].filter((spanId) => !known.has(spanId)).sort();
+  const named = new Set(spans.flatMap((span) => [span.parentId, parentOf(span, factsOf(span))]));
+  return [...named].filter((spanId) => !known.has(spanId)).sort();
 }
 
 /** What a span is called; `undefined` where its payload is not JSON or has no name. */
@@ -67,21 +68,20 @@ function branchesOf(spans: readonly StoredSpan[]): Branch[] {
     return { span, branch, parentId: parentOf(span, facts) };
   });
   const tops: Branch[] = [];
+  const missing = (spanId: string, place: Branch[]): Branch => {
+    const branch: Branch = { spanId, name: undefined, below: [] };
+    known.set(spanId, branch);
+    place.push(branch);
+    return branch;
+  };
   for (const { span, branch, parentId } of all) {
     if (parentId === span.spanId) {
       tops.unshift(branch);
       continue;
     }
-    let parent = known.get(parentId);
-    if (parent === undefined) {
-      parent = { spanId: parentId, name: undefined, below: [] };
-      known.set(parentId, parent);
-      // Somewhere below the root of the segment, if that is known.
-      const root = span.parentId === parentId ? undefined : known.get(span.parentId);
-      if (root === undefined) tops.push(parent);
-      else root.below.push(parent);
-    }
-    parent.below.push(branch);
+    const root = known.get(span.parentId) ?? missing(span.parentId, tops);
+    // One that is missing is somewhere below the root.
+    (known.get(parentId) ?? missing(parentId, root.below)).below.push(branch);
   }
   return [...tops, ...all.map(({ branch }) => branch)];
 }
