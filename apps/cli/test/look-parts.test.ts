@@ -183,7 +183,10 @@ describe('a frame of top', () => {
     ],
     sample: {
       entryCount: 30_000,
+      isWhole: false,
       sampledCount: 1_000,
+      spanCount: 2_000,
+      payloadBytes: 2 ** 21,
       projects: [{ projectId: '7', entryCount: 900, spanCount: 1_800, payloadBytes: 2 ** 20 }],
       traces: [],
     },
@@ -199,7 +202,7 @@ describe('a frame of top', () => {
     expect(lines).toContainEqual(expect.stringMatching(/^h:1 +1\.0 GiB +2\.0 GiB +50 % .* 12,345 /));
     expect(lines).toContainEqual(expect.stringMatching(/^h:2 +no answer$/));
     expect(lines).toContainEqual(expect.stringMatching(/PROJECT \(by lot: 1,000 of 30,000 queued segments\)$/));
-    expect(lines).toContainEqual(expect.stringMatching(/^ *~27,000 +~54,000 +~30\.0 MiB +100 % +7$/));
+    expect(lines).toContainEqual(expect.stringMatching(/^ *~27,000 +~54,000 +~30\.0 MiB +50 % +7$/));
   });
 });
 

@@ -204,8 +204,12 @@ export interface LaneFigures {
 export interface QueueSample {
   /** Entries there were. */
   readonly entryCount: number;
-  /** Entries that were looked at; fewer where some were taken out meanwhile. */
+  /** Whether all of them were looked at, as there are few enough. */
+  readonly isWhole: boolean;
+  /** Of those that were looked at, the ones that were still there, and what they hold in all. */
   readonly sampledCount: number;
+  readonly spanCount: number;
+  readonly payloadBytes: number;
   /** What was found in all of these, most bytes first; 100 at most. */
   readonly projects: readonly SampledShare[];
   readonly traces: readonly (SampledShare & { readonly traceId: string })[];

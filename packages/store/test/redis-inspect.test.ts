@@ -344,7 +344,7 @@ describe.each(TOPOLOGIES)('an inspector, on %s', (topology: Topology) => {
     await store.claim({ now: nowSeconds + 10, limit: 4 });
     const report = await inspector.readQueues();
     const all = await inspector.sampleQueues(report, 1_000);
-    expect(all).toMatchObject({ entryCount: 33, sampledCount: 33 });
+    expect(all).toMatchObject({ entryCount: 33, isWhole: true, sampledCount: 33, spanCount: 33, payloadBytes: 1_800 });
     expect(all.traces[0]).toEqual({ ...hot, entryCount: 3, spanCount: 3, payloadBytes: 1_500 });
     expect(all.traces).toHaveLength(31);
     expect(all.projects.map(({ projectId, payloadBytes }) => [projectId, payloadBytes])).toEqual([
@@ -352,7 +352,7 @@ describe.each(TOPOLOGIES)('an inspector, on %s', (topology: Topology) => {
       ...['0', '1', '2'].map((projectId) => [projectId, 100]),
     ]);
     const some = await inspector.sampleQueues(report, 10);
-    expect(some).toMatchObject({ entryCount: 33, sampledCount: 10 });
+    expect(some).toMatchObject({ entryCount: 33, isWhole: false, sampledCount: 10, spanCount: 10 });
   });
 
   it('adds up what became of messages', async () => {

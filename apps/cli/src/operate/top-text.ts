@@ -134,17 +134,16 @@ function formatNodes(nodes: readonly NodeFigures[]): string[] {
 }
 
 function formatSample(sample: QueueSample, rows: number): string[] {
-  const { entryCount, sampledCount, projects, traces } = sample;
+  const { entryCount, isWhole, sampledCount, projects, traces } = sample;
   if (sampledCount === 0) return ['no segment is queued'];
-  const isPart = sampledCount < entryCount;
-  const scale = isPart ? entryCount / sampledCount : 1;
-  const estimate = (count: number): string => `${isPart ? '~' : ''}${grouped(Math.round(count * scale))}`;
-  const all = projects.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
+  const scale = isWhole ? 1 : entryCount / sampledCount;
+  const about = isWhole ? '' : '~';
+  const estimate = (count: number): string => `${about}${grouped(Math.round(count * scale))}`;
   const figures = ({ entryCount: entries, spanCount, payloadBytes }: SampledShare): string[] => [
     estimate(entries),
     estimate(spanCount),
-    `${isPart ? '~' : ''}${bytesText(payloadBytes * scale)}`,
-    `${Math.round((100 * payloadBytes) / Math.max(1, all))} %`,
+    `${about}${bytesText(payloadBytes * scale)}`,
+    `${Math.round((100 * payloadBytes) / Math.max(1, sample.payloadBytes))} %`,
   ];
   const columns = [
     { head: 'SEGMENTS', isNumber: true },
@@ -152,9 +151,9 @@ function formatSample(sample: QueueSample, rows: number): string[] {
     { head: 'BYTES', isNumber: true },
     { head: 'SHARE', isNumber: true },
   ];
-  const of = isPart
-    ? `by lot: ${grouped(sampledCount)} of ${grouped(entryCount)} queued segments`
-    : `of all ${grouped(sampledCount)} queued segments`;
+  const of = isWhole
+    ? `of all ${grouped(sampledCount)} queued segments`
+    : `by lot: ${grouped(sampledCount)} of ${grouped(entryCount)} queued segments`;
   return [
     ...formatTable(
       [...columns, { head: `PROJECT (${of})` }],

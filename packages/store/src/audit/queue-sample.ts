@@ -1,12 +1,15 @@
 import { formatQueueKey } from '@spanbuf/keys';
 import type { QueueReport, QueueSample, SampledShare } from '../inspector.ts';
 import { entryOf, pagesOf } from '../redis/grouping.ts';
+import type { RedisCommand } from '../redis/redis-runner.ts';
 import { type EntryRecord, type EntryTarget, findEntryTarget, readEntryRecords } from './entry-records.ts';
 import { type InspectScope, sliceOf } from './inspect-scope.ts';
 
 const MOST_ENTRIES = 10_000;
 /** Entries whose traces are asked at once: less than 1 ms of a node. */
 const ASKED_AT_ONCE = 512;
+/** Drawn by one command: some 0.7 ms. */
+const DRAWN_AT_ONCE = 512;
 const MOST_TOLD = 100;
 
 /** Draws entries of all queues by lot, each as likely as any other, and looks at what they stand for. */
@@ -24,23 +27,23 @@ export async function sampleQueues(
     { key: formatQueueKey({ ...slice, shard, part: 'in-flight' }), count: inFlightCount },
   ]);
   const counts = sets.map(({ count }) => count);
-  const shares = shareOut(counts, Math.min(Math.max(1, Math.floor(mostEntries)), MOST_ENTRIES), settings.random());
-  const drawn = sets.flatMap(({ key }, i) => {
-    const share = shares[i] ?? 0;
-    return share > 0 ? [{ key, name: 'zrandmember', args: [key, share] }] : [];
-  });
-  // What is scheduled while it is in flight is in both sets.
-  const entries = new Set((await runner.run(drawn)).flatMap((reply) => (reply as readonly Buffer[]).map(String)));
-  const targets = [...entries].flatMap((entry) => findEntryTarget(entry) ?? []);
+  const entryCount = counts.reduce((sum, count) => sum + count, 0);
+  const most = Math.min(Math.max(1, Math.floor(mostEntries)), MOST_ENTRIES);
+  const isWhole = entryCount <= most;
+  const shares = shareOut(counts, most, settings.random());
+  const draws = sets.flatMap(({ key }, i) => drawCommands(key, shares[i] ?? 0, isWhole));
+  const drawn = (await runner.run(draws)).flatMap((reply) => (reply as readonly Buffer[]).map(String));
+  // What is scheduled while it is in flight is in both sets. Of a lot, what is drawn twice counts twice.
+  const targets = (isWhole ? [...new Set(drawn)] : drawn).flatMap((entry) => findEntryTarget(entry) ?? []);
   const projects = new Map<string, Share>();
   const traces = new Map<string, Share & { readonly traceId: string }>();
-  let sampledCount = 0;
+  const all: Share = { projectId: '', entryCount: 0, spanCount: 0, payloadBytes: 0 };
   for (const page of pagesOf(targets, ASKED_AT_ONCE)) {
     const records = await readEntryRecords(runner, page);
     for (const [i, target] of page.entries()) {
       const record = records[i];
       if (record === undefined) continue;
-      sampledCount++;
+      add(all, record);
       const { projectId, traceId } = (target as EntryTarget).trace;
       const none = { projectId, entryCount: 0, spanCount: 0, payloadBytes: 0 };
       add(
@@ -54,11 +57,21 @@ export async function sampleQueues(
     }
   }
   return {
-    entryCount: counts.reduce((sum, count) => sum + count, 0),
-    sampledCount,
+    entryCount,
+    isWhole,
+    sampledCount: all.entryCount,
+    spanCount: all.spanCount,
+    payloadBytes: all.payloadBytes,
     projects: heaviest([...projects.values()]),
     traces: heaviest([...traces.values()]),
   };
+}
+
+function drawCommands(key: string, share: number, isWhole: boolean): RedisCommand[] {
+  const draw = (count: number): RedisCommand => ({ key, name: 'zrandmember', args: [key, count] });
+  // All of a set costs Redis less than a tenth of what as many costs that are drawn from it.
+  if (isWhole) return share > 0 ? [draw(share)] : [];
+  return pagesOf(Array.from({ length: share }), DRAWN_AT_ONCE).map(({ length }) => draw(length));
 }
 
 type Share = { -readonly [Field in keyof SampledShare]: SampledShare[Field] };
