@@ -104,10 +104,8 @@ describe('rates', () => {
       seconds: 2,
       readPerSecond: 100,
       producedPerSecond: 10,
-      byFate: [
-        ['idle', 10],
-        ['invalid', 1],
-      ],
+      produced: [['idle', 10]],
+      others: [['invalid', 1]],
       againPerSecond: 0,
     });
     window.add(11_000, [books(0, 300, { idle: 25 })]);
@@ -118,7 +116,7 @@ describe('rates', () => {
     const window = new RateWindow();
     window.add(0, [books(0, 1_000, { idle: 900 })]);
     const rates = window.add(1_000, [books(0, 500, { idle: 1 }, 400), books(1, 70, { idle: 70 }), books(2, 5, {})]);
-    expect(rates).toMatchObject({ readPerSecond: 0, byFate: [] });
+    expect(rates).toMatchObject({ readPerSecond: 0, produced: [], others: [] });
     expect(window.add(2_000, [books(0, 600, { idle: 3 }, 400)])).toMatchObject({ readPerSecond: 0 });
   });
 });
@@ -194,6 +192,20 @@ describe('a frame of top', () => {
     hasBooks: true,
     openCount: 5,
   };
+
+  it('tells what went out from what ended otherwise', () => {
+    const rates = {
+      seconds: 10,
+      readPerSecond: 1_234.5,
+      producedPerSecond: 1_000,
+      produced: [['root-idle', 995] as const, ['idle', 5] as const],
+      others: [['invalid', 0.25] as const],
+      againPerSecond: 3,
+    };
+    expect(formatTop({ ...frame, rates }, 2)[1]).toBe(
+      'messages  in 1,235/s, out 1,000/s (root-idle 995, idle 5.0); invalid 0.3, again 3.0; over 10.0 s',
+    );
+  });
 
   it('shows the shards with most trouble, estimates as such, and nodes that do not answer', () => {
     const lines = formatTop(frame, 2);

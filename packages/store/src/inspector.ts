@@ -210,8 +210,9 @@ export interface QueueSample {
   readonly sampledCount: number;
   readonly spanCount: number;
   readonly payloadBytes: number;
-  /** What was found in all of these, most bytes first; 100 at most. */
+  /** Whose they are, in proportion; most bytes first, as of traces, and 100 at most. */
   readonly projects: readonly SampledShare[];
+  /** What was found of each: there may be more of it than was drawn. */
   readonly traces: readonly (SampledShare & { readonly traceId: string })[];
 }
 

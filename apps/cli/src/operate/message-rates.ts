@@ -8,11 +8,16 @@ export interface MessageRates {
   readonly seconds: number;
   readonly readPerSecond: number;
   readonly producedPerSecond: number;
-  /** By how they ended, most of them first; those that nothing came to are left out. */
-  readonly byFate: readonly (readonly [fate: string, perSecond: number])[];
+  /** Of them, by why their segments were sealed; most first, as everywhere here. */
+  readonly produced: readonly FateRate[];
+  /** All that ended otherwise. */
+  readonly others: readonly FateRate[];
   /** Receipts for what had one: produced twice, or told twice. */
   readonly againPerSecond: number;
 }
+
+/** How messages ended, and how many did in a second. */
+export type FateRate = readonly [fate: string, perSecond: number];
 
 interface Reading {
   readonly atMs: number;
@@ -53,11 +58,13 @@ function ratesBetween(first: Reading, latest: Reading): MessageRates {
     .filter(([, count]) => count > 0)
     .map(([fate, count]) => [fate, count / seconds] as const)
     .sort(([, a], [, b]) => b - a);
+  const produced = byFate.filter(([fate]) => PRODUCED.has(fate));
   return {
     seconds,
     readPerSecond: read / seconds,
-    producedPerSecond: byFate.reduce((sum, [fate, rate]) => (PRODUCED.has(fate) ? sum + rate : sum), 0),
-    byFate,
+    producedPerSecond: produced.reduce((sum, [, rate]) => sum + rate, 0),
+    produced,
+    others: byFate.filter(([fate]) => !PRODUCED.has(fate)),
     againPerSecond: again / seconds,
   };
 }

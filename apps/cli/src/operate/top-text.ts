@@ -1,7 +1,7 @@
-import type { NodeFigures, QueueFigures, QueueReport, QueueSample, SampledShare } from '@spanbuf/store';
+import type { NodeFigures, QueueFigures, QueueReport, QueueSample } from '@spanbuf/store';
 import { printable } from '../reporter.ts';
 import { grouped } from '../summary.ts';
-import type { MessageRates } from './message-rates.ts';
+import type { FateRate, MessageRates } from './message-rates.ts';
 import { bytesText, durationText, timeText } from './quantities.ts';
 import { flushersText, formatShards } from './queues-text.ts';
 import { formatTable } from './text-table.ts';
@@ -50,11 +50,14 @@ export function formatTop(frame: TopFrame, most: number): string[] {
 }
 
 function rateLine({ rates, hasBooks }: TopFrame): string {
-  if (!hasBooks) return 'rates     not known: no consumer keeps books here';
-  if (rates === undefined) return 'rates     …';
-  const fates = rates.byFate.map(([fate, rate]) => `${printable(fate)} ${rateText(rate)}`);
-  const again = rates.againPerSecond > 0 ? `; again ${rateText(rates.againPerSecond)}` : '';
-  return `rates     in ${rateText(rates.readPerSecond)}/s, out ${rateText(rates.producedPerSecond)}/s${fates.length > 0 ? ` (${fates.join(', ')}${again})` : ''}, over ${durationText(rates.seconds)}`;
+  if (!hasBooks) return 'messages  rates are not known: no consumer keeps books here';
+  if (rates === undefined) return 'messages  …';
+  const listed = (fates: readonly FateRate[]): string =>
+    fates.map(([fate, rate]) => `${printable(fate)} ${rateText(rate)}`).join(', ');
+  const again: FateRate[] = rates.againPerSecond > 0 ? [['again', rates.againPerSecond]] : [];
+  const produced = rates.produced.length > 0 ? ` (${listed(rates.produced)})` : '';
+  const others = rates.others.length + again.length > 0 ? `; ${listed([...rates.others, ...again])}` : '';
+  return `messages  in ${rateText(rates.readPerSecond)}/s, out ${rateText(rates.producedPerSecond)}/s${produced}${others}; over ${durationText(rates.seconds)}`;
 }
 
 function rateText(perSecond: number): string {
@@ -72,7 +75,7 @@ function queueLines({ queues, openCount, hasBooks }: TopFrame): string[] {
   const worst = ({ shard, value }: Most): string => (value <= 0 ? 'none' : `${durationText(value)} (shard ${shard})`);
   return [
     `segments  ${sum(({ queuedCount }) => queuedCount)} queued, ${sum(({ dueCount }) => dueCount)} due, ${sum(({ inFlightCount }) => inFlightCount)} in flight, ${sum(({ parkedCount }) => parkedCount)} parked${open}`,
-    `lag       consumer furthest behind: ${worst(behind)}; not heard of for: ${worst(silent)}; oldest overdue: ${worst(overdue)}`,
+    `lag       consumers behind: ${worst(behind)}, silent: ${worst(silent)}; segments overdue: ${worst(overdue)}`,
   ];
 }
 
@@ -139,30 +142,38 @@ function formatSample(sample: QueueSample, rows: number): string[] {
   const scale = isWhole ? 1 : entryCount / sampledCount;
   const about = isWhole ? '' : '~';
   const estimate = (count: number): string => `${about}${grouped(Math.round(count * scale))}`;
-  const figures = ({ entryCount: entries, spanCount, payloadBytes }: SampledShare): string[] => [
-    estimate(entries),
-    estimate(spanCount),
-    `${about}${bytesText(payloadBytes * scale)}`,
-    `${Math.round((100 * payloadBytes) / Math.max(1, sample.payloadBytes))} %`,
-  ];
   const columns = [
     { head: 'SEGMENTS', isNumber: true },
     { head: 'SPANS', isNumber: true },
     { head: 'BYTES', isNumber: true },
-    { head: 'SHARE', isNumber: true },
   ];
   const of = isWhole
     ? `of all ${grouped(sampledCount)} queued segments`
     : `by lot: ${grouped(sampledCount)} of ${grouped(entryCount)} queued segments`;
   return [
     ...formatTable(
-      [...columns, { head: `PROJECT (${of})` }],
-      projects.slice(0, rows).map((each) => [...figures(each), each.projectId]),
+      [...columns, { head: 'SHARE', isNumber: true }, { head: `PROJECT (${of})` }],
+      projects
+        .slice(0, rows)
+        .map((each) => [
+          estimate(each.entryCount),
+          estimate(each.spanCount),
+          `${about}${bytesText(each.payloadBytes * scale)}`,
+          `${Math.round((100 * each.payloadBytes) / Math.max(1, sample.payloadBytes))} %`,
+          each.projectId,
+        ]),
     ),
     '',
     ...formatTable(
-      [...columns, { head: 'TRACE' }],
-      traces.slice(0, rows).map((each) => [...figures(each), `${each.projectId} ${each.traceId}`]),
+      [...columns, { head: isWhole ? 'TRACE' : 'TRACE (as far as it was drawn)' }],
+      traces
+        .slice(0, rows)
+        .map((each) => [
+          grouped(each.entryCount),
+          grouped(each.spanCount),
+          bytesText(each.payloadBytes),
+          `${each.projectId} ${each.traceId}`,
+        ]),
     ),
   ];
 }

@@ -2,7 +2,7 @@ import { formatQueueKey } from '@spanbuf/keys';
 import type { QueueReport, QueueSample, SampledShare } from '../inspector.ts';
 import { entryOf, pagesOf } from '../redis/grouping.ts';
 import type { RedisCommand } from '../redis/redis-runner.ts';
-import { type EntryRecord, type EntryTarget, findEntryTarget, readEntryRecords } from './entry-records.ts';
+import { type EntryRecord, findEntryTarget, readEntryRecords } from './entry-records.ts';
 import { type InspectScope, sliceOf } from './inspect-scope.ts';
 
 const MOST_ENTRIES = 10_000;
@@ -33,8 +33,13 @@ export async function sampleQueues(
   const shares = shareOut(counts, most, settings.random());
   const draws = sets.flatMap(({ key }, i) => drawCommands(key, shares[i] ?? 0, isWhole));
   const drawn = (await runner.run(draws)).flatMap((reply) => (reply as readonly Buffer[]).map(String));
-  // What is scheduled while it is in flight is in both sets. Of a lot, what is drawn twice counts twice.
-  const targets = (isWhole ? [...new Set(drawn)] : drawn).flatMap((entry) => findEntryTarget(entry) ?? []);
+  // What is scheduled while it is in flight is in both sets. For a proportion, what is drawn twice counts twice.
+  const entries = isWhole ? [...new Set(drawn)] : drawn;
+  const targets = entries.flatMap((entry) => {
+    const target = findEntryTarget(entry);
+    return target === undefined ? [] : { ...target, entry };
+  });
+  const seen = new Set<string>();
   const projects = new Map<string, Share>();
   const traces = new Map<string, Share & { readonly traceId: string }>();
   const all: Share = { projectId: '', entryCount: 0, spanCount: 0, payloadBytes: 0 };
@@ -44,12 +49,14 @@ export async function sampleQueues(
       const record = records[i];
       if (record === undefined) continue;
       add(all, record);
-      const { projectId, traceId } = (target as EntryTarget).trace;
+      const { projectId, traceId } = target.trace;
       const none = { projectId, entryCount: 0, spanCount: 0, payloadBytes: 0 };
       add(
         entryOf(projects, projectId, () => ({ ...none })),
         record,
       );
+      if (seen.has(target.entry)) continue;
+      seen.add(target.entry);
       add(
         entryOf(traces, `${projectId}:${traceId}`, () => ({ ...none, traceId })),
         record,
