@@ -25,7 +25,7 @@ export interface Inspector {
   /**
    * How much waits where.
    * @param query - `shards`: of which; by default of all that have something in their queue, or a clock.
-   * @remarks Cost: two round trips, and one more for each 16 shards; some 55 commands a shard, each O(1) or O(log n) in its queue.
+   * @remarks Cost: two round trips, and one more for each 8 shards; some 55 commands a shard, each O(1) or O(log n) in its queue.
    */
   readQueues(query?: { readonly shards?: readonly number[] }): Promise<QueueReport>;
 

@@ -14,8 +14,8 @@ import type { RedisCommand, RedisReply } from '../redis/redis-runner.ts';
 import { shardTimes } from '../shard-times.ts';
 import { type InspectScope, sliceOf } from './inspect-scope.ts';
 
-/** Shards that are asked for at once: some 1 ms of a node that has all of them. */
-const SHARDS_AT_ONCE = 16;
+/** Shards that are asked for at once: some 2 ms of a node that has all of them. */
+const SHARDS_AT_ONCE = 8;
 const MICROS = 1_000_000;
 const LANES = Array.from({ length: QUEUE_LANES }, (_, lane) => lane);
 
