@@ -12,8 +12,12 @@ import { runGenerate } from './generate/run-generate.ts';
 import { LineWriter } from './line-writer.ts';
 import { MessageClock } from './message-clock.ts';
 import { openStore } from './open-store.ts';
+import type { LiveHost } from './operate/operate-host.ts';
 import { runAudit } from './operate/run-audit.ts';
+import { runInspect } from './operate/run-inspect.ts';
 import { runParked } from './operate/run-parked.ts';
+import { runQueues } from './operate/run-queues.ts';
+import { runTop } from './operate/run-top.ts';
 import { runTrace } from './operate/run-trace.ts';
 import { createProgram } from './program.ts';
 import { printable, Reporter } from './reporter.ts';
@@ -113,12 +117,22 @@ process.on('uncaughtException', (error) => {
   process.exit();
 });
 
+/** Read when it is needed: the mere look at stdin would open it. */
+function liveHost(): LiveHost {
+  const { env, stdin, stdout } = process;
+  return { env, stdin, stdout, signal: stop.signal, monotonicMs: () => performance.now() };
+}
+
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 try {
   await createProgram({
     version,
     assemble: runAssemble,
     generate,
+    inspect: (projectId, traceId, raw) =>
+      runInspect(projectId, traceId, raw, { env: process.env, stdout: process.stdout, signal: stop.signal }),
+    queues: (raw) => runQueues(raw, liveHost()),
+    top: (raw) => runTop(raw, liveHost()),
     parked: (action, names, raw) =>
       runParked(action, names, raw, { env: process.env, stdout: process.stdout, signal: stop.signal }),
     audit: async (raw) => {

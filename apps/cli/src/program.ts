@@ -4,7 +4,10 @@ import { addDoctorCommand, type RunDoctor } from './doctor/doctor-command.ts';
 import { createGenerateCommand } from './generate/generate-command.ts';
 import type { RawGenerateSettings } from './generate/generate-settings.ts';
 import { addAuditCommand, type RunAudit } from './operate/audit-command.ts';
+import { addInspectCommand, type RunInspect } from './operate/inspect-command.ts';
 import { addParkedCommand, type RunParked } from './operate/parked-command.ts';
+import { addQueuesCommand, type RunQueues } from './operate/queues-command.ts';
+import { addTopCommand, type RunTop } from './operate/top-command.ts';
 import { addTraceCommand, type RunTrace } from './operate/trace-command.ts';
 import { addRolloutCommand, type RunRollout } from './rollout/rollout-command.ts';
 import { DEFAULT_LAYOUT, type RawSettings } from './settings.ts';
@@ -30,6 +33,9 @@ export interface ProgramOptions {
   readonly generate: (raw: RawGenerateSettings) => Promise<void>;
   readonly parked: RunParked;
   readonly audit: RunAudit;
+  readonly inspect: RunInspect;
+  readonly queues: RunQueues;
+  readonly top: RunTop;
   readonly rollout: RunRollout;
   readonly doctor: RunDoctor;
   readonly trace: RunTrace;
@@ -37,17 +43,8 @@ export interface ProgramOptions {
 }
 
 /** The command line. Throws a CommanderError where commander would end the process. */
-export function createProgram({
-  version,
-  assemble,
-  generate,
-  parked,
-  audit,
-  rollout,
-  doctor,
-  trace,
-  size,
-}: ProgramOptions): Command {
+export function createProgram(options: ProgramOptions): Command {
+  const { version, assemble, generate } = options;
   const program = new Command('spanbuf')
     .description('Assembles spans into segments, generates spans to try it with, and looks after a running system.')
     .version(version, '-V, --version', 'print the version')
@@ -85,12 +82,15 @@ export function createProgram({
     .addHelpText('after', NOTES)
     .action((input: string, raw: RawSettings) => assemble(input, raw));
   program.addCommand(createGenerateCommand(generate).copyInheritedSettings(program));
-  addParkedCommand(program, parked);
-  addAuditCommand(program, audit);
-  addRolloutCommand(program, rollout);
-  addDoctorCommand(program, doctor);
-  addTraceCommand(program, trace);
-  addSizeCommand(program, size);
+  addInspectCommand(program, options.inspect);
+  addQueuesCommand(program, options.queues);
+  addTopCommand(program, options.top);
+  addParkedCommand(program, options.parked);
+  addAuditCommand(program, options.audit);
+  addRolloutCommand(program, options.rollout);
+  addDoctorCommand(program, options.doctor);
+  addTraceCommand(program, options.trace);
+  addSizeCommand(program, options.size);
   return program;
 }
 

@@ -21,6 +21,7 @@ export type {
 } from './buffer-control.ts';
 export { type AuditorOptions, createAuditor } from './create-auditor.ts';
 export { type BufferControlOptions, createBufferControl } from './create-buffer-control.ts';
+export { createInspector, type InspectorOptions } from './create-inspector.ts';
 export { createLedger, type LedgerOptions } from './create-ledger.ts';
 export { createLossWatch, type LossWatchOptions } from './create-loss-watch.ts';
 export { createRedisStore, type RedisStoreOptions } from './create-redis-store.ts';
@@ -33,6 +34,24 @@ export {
   StoreUnavailableError,
   UnreadablePayloadError,
 } from './errors.ts';
+export type {
+  HoldCause,
+  InspectedPayload,
+  InspectedSegment,
+  InspectedTrace,
+  InspectLimits,
+  Inspector,
+  LaneFigures,
+  NodeFigures,
+  NodeLoad,
+  PartitionTotals,
+  PayloadPlace,
+  QueueFigures,
+  QueueReport,
+  QueueSample,
+  SampledShare,
+  Wait,
+} from './inspector.ts';
 export { LAYOUTS, type LayoutName, type Place } from './layout.ts';
 export {
   type Fate,

@@ -1,4 +1,9 @@
-import type { BufferState } from './buffer-control.ts';
+import type { BufferState, ShardState } from './buffer-control.ts';
+
+/** What of the state of a buffer tells its time. */
+export type ClockState = Pick<BufferState, 'redisSeconds' | 'clocks'> & {
+  readonly shards: readonly Pick<ShardState, 'shard' | 'clock'>[];
+};
 
 /**
  * Message time of each shard, Unix seconds: what is due by then may be flushed.
@@ -10,7 +15,7 @@ import type { BufferState } from './buffer-control.ts';
  * A shard also waits for shards whose consumers are further behind, `graceSeconds` at most: spans of one trace may come
  * through several partitions. A shard that nobody has ever marked goes by the clock of Redis.
  */
-export function shardTimes(state: BufferState, graceSeconds: number): ReadonlyMap<number, number> {
+export function shardTimes(state: ClockState, graceSeconds: number): ReadonlyMap<number, number> {
   const behindSeconds = Math.max(
     0,
     ...[...state.clocks.values()].map(({ behindSeconds, markedSeconds }) =>

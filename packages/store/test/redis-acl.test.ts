@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'v
 import {
   createAuditor,
   createBufferControl,
+  createInspector,
   createLedger,
   createLossWatch,
   createRedisStore,
@@ -240,7 +241,7 @@ async function lookAfterReceipts(ledger: Ledger): Promise<void> {
   for (const copy of await ledger.copy([0])) await ledger.restore(copy);
 }
 
-/** All that an operator ever does: looks at what is parked, puts it back, deletes it; audits; asks about a layout; watches a trace. */
+/** All that an operator ever does: looks at what there is; sees to what is parked; audits; asks about a layout; watches a trace. */
 async function operate(client: Redis | Cluster, sliceId: number): Promise<void> {
   const options = { sliceId, deadlineSeconds: 5 };
   const epoch = await createLossWatch(client, options).readEpoch();
@@ -252,6 +253,12 @@ async function operate(client: Redis | Cluster, sliceId: number): Promise<void> 
   expect(await watch.unwatch(trace)).toBe(true);
   const parked = await store.listParked({ limit: 100 });
   expect(parked.length).toBeGreaterThan(1);
+  const inspector = createInspector(client, options);
+  const report = await inspector.readQueues();
+  expect((await inspector.sampleQueues(report, 100)).sampledCount).toBeGreaterThan(0);
+  await inspector.readTotals(report.shards.map(({ shard }) => shard));
+  expect((await inspector.readNodes()).map(({ load }) => load)).not.toContain(undefined);
+  for (const trace of parked) expect((await inspector.inspectTrace(trace))?.segments).not.toEqual([]);
   await store.readParked(parked);
   await store.retryParked(parked.filter(({ shard }) => shard !== 2));
   await store.deleteParked(parked.filter(({ shard }) => shard === 2));

@@ -7,3 +7,15 @@ export interface OperateHost {
   /** Ends it in good order. */
   readonly signal: AbortSignal;
 }
+
+/** The same for a command that may go on and on, on a terminal. */
+export interface LiveHost extends OperateHost {
+  readonly stdout: Writable & {
+    readonly isTTY?: boolean | undefined;
+    readonly columns?: number | undefined;
+    readonly rows?: number | undefined;
+  };
+  readonly stdin: NodeJS.ReadStream;
+  /** Never goes back, milliseconds. */
+  readonly monotonicMs: () => number;
+}

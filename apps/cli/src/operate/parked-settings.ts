@@ -1,9 +1,9 @@
 import { integer, parseText, type TextSchema } from '@spanbuf/service';
 import type { ParkedQuery } from '@spanbuf/store';
 import { UsageError } from '../settings.ts';
+import { projectId, traceId } from './id-schemas.ts';
 import { type ParkedName, parseParkedName } from './parked-name.ts';
 import type { RawRedisOptions } from './redis-connection.ts';
-import { projectId, traceId } from './trace-names.ts';
 
 export type ParkedAction = 'list' | 'show' | 'retry' | 'delete';
 

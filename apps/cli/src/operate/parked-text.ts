@@ -2,7 +2,9 @@ import type { ParkedContents, ParkedGeneration, StoredSpan } from '@spanbuf/stor
 import { printable } from '../reporter.ts';
 import { grouped } from '../summary.ts';
 import { formatParkedName } from './parked-name.ts';
+import { timeText } from './quantities.ts';
 import { formatSpanTree } from './span-tree.ts';
+import { formatTable } from './text-table.ts';
 
 /** Lines of a tree; who wants all of a large segment asks for JSON. */
 const TREE_LINES = 200;
@@ -10,24 +12,24 @@ const REASON_CHARACTERS = 80;
 
 /** A table, the longest parked first. */
 export function formatParkedList(parked: readonly ParkedGeneration[]): string[] {
-  const rows = [
-    ['PARKED', 'SHARD', 'SPANS', 'BYTES', 'NAME', 'REASON'],
-    ...parked.map((one) => [
-      timeOf(one.parkedSeconds),
+  const columns = [
+    { head: 'PARKED' },
+    { head: 'SHARD', isNumber: true },
+    { head: 'SPANS', isNumber: true },
+    { head: 'BYTES', isNumber: true },
+    { head: 'NAME' },
+    { head: 'REASON' },
+  ];
+  return formatTable(
+    columns,
+    parked.map((one) => [
+      timeText(one.parkedSeconds),
       `${one.shard}`,
       grouped(one.spanCount),
       grouped(one.payloadBytes),
       formatParkedName(one),
       shortened(printable(one.reason)),
     ]),
-  ];
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  const isNumber = (column: number): boolean => column >= 1 && column <= 3;
-  return rows.map((row) =>
-    row
-      .map((cell, column) => (isNumber(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)))
-      .join('  ')
-      .trimEnd(),
   );
 }
 
@@ -37,7 +39,7 @@ export function formatParked(one: ParkedGeneration, { spans, unreadable }: Parke
   const tree = formatSpanTree(spans, TREE_LINES);
   return [
     formatParkedName(one),
-    `  parked  ${timeOf(one.parkedSeconds)}, in shard ${one.shard}`,
+    `  parked  ${timeText(one.parkedSeconds)}, in shard ${one.shard}`,
     `  reason  ${printable(one.reason)}`,
     `  spans   ${grouped(one.spanCount)}, ${grouped(one.payloadBytes)} bytes${missing > 0 ? `; ${grouped(missing)} are not there or cannot be read` : ''}`,
     ...unreadable.map(({ message }) => `  cannot be read: ${printable(message)}`),
@@ -93,10 +95,6 @@ function payloadJson({ payload }: StoredSpan): Buffer {
 }
 
 const [LF, CR, SPACE] = [10, 13, 32] as const;
-
-function timeOf(seconds: number): string {
-  return `${new Date(seconds * 1_000).toISOString().slice(0, 19)}Z`;
-}
 
 function shortened(text: string): string {
   return text.length > REASON_CHARACTERS ? `${text.slice(0, REASON_CHARACTERS)}…` : text;

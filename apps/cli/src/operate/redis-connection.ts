@@ -24,7 +24,7 @@ export interface RawRedisOptions {
 /** For the help text of such a command. */
 export const REDIS_NOTES = `What is not given comes from the environment, as for the services: SPANBUF_REDIS_URL,
 SPANBUF_REDIS_USERNAME, SPANBUF_REDIS_PASSWORD, SPANBUF_REDIS_PASSWORD_FILE, SPANBUF_REDIS_TLS_CA_FILE, SPANBUF_SLICE_ID,
-SPANBUF_REDIS_TTL_SECONDS and SPANBUF_DEDUPE_WINDOW_SECONDS. Give it what the flushers have.`;
+SPANBUF_REDIS_TTL_SECONDS, SPANBUF_DEDUPE_WINDOW_SECONDS and SPANBUF_CLOCK_GRACE_SECONDS. Give it what the flushers have.`;
 
 /** Adds `--redis` and `--slice`. */
 export function withRedisOptions(command: Command): Command {
@@ -38,6 +38,7 @@ const definitions = {
   sliceId: storeSettings.sliceId,
   redisTtlSeconds: storeSettings.redisTtlSeconds,
   dedupeWindowSeconds: storeSettings.dedupeWindowSeconds,
+  clockGraceSeconds: storeSettings.clockGraceSeconds,
 } as const;
 
 /** The Redis of a running system, with what has to be the same as its services have. */
@@ -46,6 +47,7 @@ export interface SystemRedis {
   readonly sliceId: number | undefined;
   readonly redisTtlSeconds: number;
   readonly dedupeWindowSeconds: number;
+  readonly clockGraceSeconds: number;
   close(): void;
 }
 
@@ -66,8 +68,9 @@ export async function openSystemRedis(
     clientName: `spanbuf-${command}`,
     tlsCa: connection.tlsCa,
   });
-  const { sliceId, redisTtlSeconds, dedupeWindowSeconds } = settings;
-  return { client, sliceId, redisTtlSeconds, dedupeWindowSeconds, close: () => client.disconnect() };
+  const { sliceId, redisTtlSeconds, dedupeWindowSeconds, clockGraceSeconds } = settings;
+  const close = (): void => client.disconnect();
+  return { client, sliceId, redisTtlSeconds, dedupeWindowSeconds, clockGraceSeconds, close };
 }
 
 function readSettings(raw: RawRedisOptions, env: Readonly<Record<string, string | undefined>>) {

@@ -30,12 +30,11 @@ export async function runParked(
 ): Promise<void> {
   const settings = parseParkedSettings(action, names, raw);
   const output = new LineWriter(stdout, 'stdout');
-  const { client, close, ...options } = await openSystemRedis(raw, env, 'parked');
+  const { client, close, sliceId, redisTtlSeconds, dedupeWindowSeconds } = await openSystemRedis(raw, env, 'parked');
   try {
-    const shared = { ...options, deadlineSeconds: STORE_DEADLINE_SECONDS };
-    const { sliceId, redisTtlSeconds, deadlineSeconds } = shared;
-    const epoch = await createLossWatch(client, { sliceId, redisTtlSeconds, deadlineSeconds }).readEpoch();
-    const store = createRedisStore(client, { ...shared, epoch });
+    const shared = { sliceId, redisTtlSeconds, deadlineSeconds: STORE_DEADLINE_SECONDS };
+    const epoch = await createLossWatch(client, shared).readEpoch();
+    const store = createRedisStore(client, { ...shared, dedupeWindowSeconds, epoch });
     await RUNS[action]({ store, output, settings, signal });
     await output.flush();
   } finally {

@@ -1,7 +1,7 @@
 import { parseText, type TextSchema, textSchema } from '@spanbuf/service';
 import { UsageError } from '../settings.ts';
+import { projectId, traceId } from './id-schemas.ts';
 import type { RawRedisOptions } from './redis-connection.ts';
-import { projectId, traceId } from './trace-names.ts';
 
 export type TraceAction = 'on' | 'off' | 'list';
 

@@ -1,10 +1,9 @@
-import { formatQueueKey, formatTraceKey, type QueuePart, type QueueRef, SpanbufError } from '@spanbuf/keys';
+import { formatQueueKey, type QueuePart, type QueueRef } from '@spanbuf/keys';
 import type { FindingKind } from '../auditor.ts';
 import { parseQueueStateReply, queueStateCommand } from '../redis/control-scripts.ts';
 import { pagesOf } from '../redis/grouping.ts';
 import {
   type EntryPlace,
-  parseEntry,
   parseShardsReply,
   readShardsCommand,
   registerShardsCommand,
@@ -12,9 +11,9 @@ import {
   settleCommand,
 } from '../redis/queue-scripts.ts';
 import type { RedisReply } from '../redis/redis-runner.ts';
-import { handleField, RECORD_BYTES, sealedField, unpackRecord } from '../redis/trace-scripts.ts';
 import { type AuditScope, ownQueue } from './audit-scope.ts';
 import { findPlaces } from './entry-places.ts';
+import { type EntryRecord, type EntryTarget, findEntryTarget, readEntryRecords } from './entry-records.ts';
 import { isHash } from './key-kinds.ts';
 import type { Suspicion } from './suspicion.ts';
 
@@ -26,9 +25,6 @@ export interface QueuedEntry {
   readonly queue: QueueKey;
   readonly entry: string;
 }
-
-/** What an entry stands for: when it is to be taken. `undefined`: for nothing, now and for ever. */
-type EntryData = { readonly due: string; readonly held: string } | undefined;
 
 const SCAN_PAGE = 512;
 const MICROS = 1_000_000;
@@ -52,7 +48,7 @@ export async function inspectEntries(
   scope: AuditScope,
   queued: readonly QueuedEntry[],
 ): Promise<(readonly Suspicion[])[]> {
-  const targets = queued.map(({ entry }) => parsedEntry(entry));
+  const targets = queued.map(({ entry }) => findEntryTarget(entry));
   const readable = [...queued.keys()].filter((at) => targets[at] !== undefined);
   const places = await findPlaces(
     scope.runner,
@@ -61,19 +57,14 @@ export async function inspectEntries(
       return { sliceId: queue.sliceId, shard: queue.shard, entry };
     }),
   );
-  const replies = await scope.runner.run(
-    readable.map((at) => {
-      const target = targets[at] as NonNullable<ReturnType<typeof parsedEntry>>;
-      const key = formatTraceKey(target.trace);
-      return { key, name: 'hmget', args: [key, sealedField(target), handleField(target.handle)] };
-    }),
+  const records = await readEntryRecords(
+    scope.runner,
+    readable.map((at) => targets[at] as EntryTarget),
   );
   const found = new Map<number, Suspicion[]>();
   for (const [i, at] of readable.entries()) {
-    const { list } = targets[at] as NonNullable<ReturnType<typeof parsedEntry>>;
-    const data = dataOf(list, replies[i] as readonly (Buffer | null)[]);
     const place = places[i] as EntryPlace & { nowMicros: number };
-    found.set(at, inspectEntry(scope, queued[at] as QueuedEntry, place, data));
+    found.set(at, inspectEntry(scope, queued[at] as QueuedEntry, place, records[i]));
   }
   return queued.map(
     (one, at) =>
@@ -81,28 +72,11 @@ export async function inspectEntries(
   );
 }
 
-function parsedEntry(entry: string): ReturnType<typeof parseEntry> | undefined {
-  try {
-    const parsed = parseEntry(entry);
-    return Number.isSafeInteger(parsed.list) ? parsed : undefined;
-  } catch (error) {
-    if (error instanceof SpanbufError) return undefined;
-    throw error;
-  }
-}
-
-function dataOf(list: number, [sealed, record]: readonly (Buffer | null | undefined)[]): EntryData {
-  if (sealed) return { due: '-inf', held: '0' };
-  if (!record || record.length !== RECORD_BYTES) return undefined;
-  const { list: liveList, spanCount, due, held } = unpackRecord(record);
-  return liveList === list && spanCount > 0 ? { due, held } : undefined;
-}
-
 function inspectEntry(
   scope: AuditScope,
   queued: QueuedEntry,
   place: EntryPlace & { readonly nowMicros: number },
-  data: EntryData,
+  data: EntryRecord | undefined,
 ): Suspicion[] {
   const { part } = queued.queue;
   const isElsewhere = place.due !== undefined || place.lease !== undefined || place.isParked;
@@ -119,7 +93,7 @@ function inspectEntry(
 }
 
 function findingOf(kind: FindingKind, { queue, entry }: QueuedEntry, problem: string) {
-  const trace = parsedEntry(entry)?.trace;
+  const trace = findEntryTarget(entry)?.trace;
   return { kind, key: formatQueueKey(queue), ...trace, shard: queue.shard, detail: `${entry}: ${problem}` };
 }
 

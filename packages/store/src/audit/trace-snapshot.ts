@@ -13,12 +13,20 @@ import {
   unpackRecord,
   unpackSealed,
 } from '../redis/trace-scripts.ts';
+import type { SealReason } from '../segment-store.ts';
 
 /** Spans that a trace holds: a live segment, or a sealed generation. */
 export interface HeldGeneration extends EntryRef {
   readonly segmentId: string;
+  readonly generation: number;
   readonly shard: number;
   readonly spanCount: number;
+  readonly payloadBytes: number;
+  readonly rootSeen: boolean;
+  readonly firstSeconds: number;
+  readonly lastSeconds: number;
+  /** `undefined`: it is live. */
+  readonly sealReason: SealReason | undefined;
   /** The record as it is stored: another one after any change. */
   readonly packed: string;
   /** When it is to be taken. */
@@ -31,13 +39,15 @@ export interface HeldGeneration extends EntryRef {
 /** What a trace is made of, apart from its redirects. */
 export interface TraceSnapshot {
   readonly trace: TraceRef;
+  /** Of its hash, redirects included; 0: it is not there. */
+  readonly fieldCount: number;
   /** `undefined`: it was made by somebody who does not count epochs. */
   readonly epoch: number | undefined;
   readonly generations: readonly HeldGeneration[];
   /**
    * Whether everything that has been held since the reading began is in `generations`. A trace of many fields is read in pages,
    * and one that changes all the while may show one half before a change and the other one after it. Never where something
-   * is unreadable.
+   * is unreadable, or where there are more fields than were to be read.
    */
   readonly isWhole: boolean;
   /** Fields that this version cannot read. */
@@ -47,7 +57,15 @@ export interface TraceSnapshot {
 /** Fields that are read by one command: some 2 ms of Redis. */
 const MOST_FIELDS_AT_ONCE = 4_096;
 const FIELDS_PAGE = 512;
-const SNAPSHOT_ATTEMPTS = 3;
+/** How much is read of a trace. */
+export interface SnapshotLimits {
+  /** How often a trace of many fields is read that changes meanwhile. */
+  readonly attempts: number;
+  /** Fields that are read of one trace, some more or less. */
+  readonly mostFields: number;
+}
+
+const ALL: SnapshotLimits = { attempts: 3, mostFields: Number.POSITIVE_INFINITY };
 /** Of one list; more than any real one has. */
 const MOST_ENTRIES = 2 ** 24;
 /** What is sealed is taken at once, by whichever clock. */
@@ -71,7 +89,11 @@ interface TraceFields {
 }
 
 /** Reads traces. One that is not there holds nothing. */
-export async function readTraces(runner: RedisRunner, traces: readonly TraceRef[]): Promise<TraceSnapshot[]> {
+export async function readTraces(
+  runner: RedisRunner,
+  traces: readonly TraceRef[],
+  limits: SnapshotLimits = ALL,
+): Promise<TraceSnapshot[]> {
   const keys = traces.map(formatTraceKey);
   const sizes = await runner.run(keys.map((key) => ({ key, name: 'hlen', args: [key] })));
   const isSmall = (at: number): boolean => (sizes[at] as number) <= MOST_FIELDS_AT_ONCE;
@@ -81,8 +103,9 @@ export async function readTraces(runner: RedisRunner, traces: readonly TraceRef[
   const snapshots: TraceSnapshot[] = [];
   for (const [at, trace] of traces.entries()) {
     const fields = bySmall.get(at);
-    if (fields) snapshots.push(snapshotOf(trace, fields, true));
-    else snapshots.push(await readLarge(runner, trace));
+    const fieldCount = sizes[at] as number;
+    if (fields) snapshots.push(snapshotOf(trace, fieldCount, fields, true));
+    else snapshots.push(await readLarge(runner, trace, limits));
   }
   return snapshots;
 }
@@ -92,20 +115,27 @@ function pairsOf(flat: readonly Buffer[]): (readonly [string, Buffer])[] {
   return pagesOf(flat, 2).map(([field, value]) => [(field as Buffer).toString('latin1'), value as Buffer]);
 }
 
-async function readLarge(runner: RedisRunner, trace: TraceRef): Promise<TraceSnapshot> {
+async function readLarge(
+  runner: RedisRunner,
+  trace: TraceRef,
+  { attempts, mostFields }: SnapshotLimits,
+): Promise<TraceSnapshot> {
   const key = formatTraceKey(trace);
   let fields: TraceFields = fieldsOf([]);
-  for (let attempt = 0; attempt < SNAPSHOT_ATTEMPTS; attempt++) {
+  let size = 0;
+  for (let attempt = 0; attempt < attempts; attempt++) {
     const [sizeBefore] = await runner.run([{ key, name: 'hlen', args: [key] }]);
     fields = fieldsOf([]);
     let cursor = '0';
+    let readCount = 0;
     do {
       const args = [key, cursor, 'COUNT', FIELDS_PAGE];
       const [reply] = await runner.run([{ key, name: 'hscan', args }]);
       const [next, flat] = reply as readonly [Buffer, readonly Buffer[]];
       note(fields, pairsOf(flat));
       cursor = String(next);
-    } while (cursor !== '0');
+      readCount += flat.length / 2;
+    } while (cursor !== '0' && readCount < mostFields);
     // Whatever adds spans or unites segments changes a record that was there, or adds fields.
     const names = [...fields.records.keys()];
     const again = await runner.run(
@@ -117,16 +147,18 @@ async function readLarge(runner: RedisRunner, trace: TraceRef): Promise<TraceSna
     );
     const values = again.flatMap((page) => page as readonly RedisReply[]) as (Buffer | null)[];
     const [sizeAfter] = await runner.run([{ key, name: 'hlen', args: [key] }]);
+    size = sizeAfter as number;
     const isSame = names.every((name, i) => values[i]?.equals(fields.records.get(name) as Buffer) === true);
-    if (isSame && (sizeAfter as number) <= (sizeBefore as number)) return snapshotOf(trace, fields, true);
+    if (cursor === '0' && isSame && size <= (sizeBefore as number)) return snapshotOf(trace, size, fields, true);
   }
-  return snapshotOf(trace, fields, false);
+  return snapshotOf(trace, size, fields, false);
 }
 
-function snapshotOf(trace: TraceRef, fields: TraceFields, isStable: boolean): TraceSnapshot {
+function snapshotOf(trace: TraceRef, fieldCount: number, fields: TraceFields, isStable: boolean): TraceSnapshot {
   const { unreadable, epoch } = fields;
   return {
     trace,
+    fieldCount,
     epoch,
     generations: generationsOf(trace, fields),
     isWhole: isStable && unreadable.length === 0,
@@ -165,17 +197,17 @@ function generationsOf(trace: TraceRef, { records, lists }: TraceFields): HeldGe
     const [, sealedHandle, sealedList] = SEALED.exec(field) ?? [];
     const packed = value.toString('latin1');
     if (sealedHandle !== undefined) {
-      const { segmentId, shard, spanCount, entries } = unpackSealed('', value, []);
+      const { incarnation: _, firstPage: __, reason, entries, ...facts } = unpackSealed('', value, []);
       const ref = { handle: handleAt(Buffer.from(sealedHandle, 'latin1'), 0), list: Number(sealedList) };
       const contents = membersOf(trace, lists, { name: `${sealedHandle}.${sealedList}`, entries });
-      generations.push({ ...ref, segmentId, shard, spanCount, packed, times: AT_ONCE, ...contents });
+      generations.push({ ...facts, ...ref, sealReason: reason, packed, times: AT_ONCE, ...contents });
       continue;
     }
-    const { segmentId, shard, spanCount, list, entries, due, held } = unpackRecord(value);
-    if (spanCount === 0) continue;
+    const { list, entries, due, held, ...facts } = unpackRecord(value);
+    if (facts.spanCount === 0) continue;
     const ref = { handle: handleAt(Buffer.from(field, 'latin1'), 0), list };
     const contents = membersOf(trace, lists, { name: `${field}.${list}`, entries });
-    generations.push({ ...ref, segmentId, shard, spanCount, packed, times: { due, held }, ...contents });
+    generations.push({ ...facts, ...ref, sealReason: undefined, packed, times: { due, held }, ...contents });
   }
   return generations;
 }

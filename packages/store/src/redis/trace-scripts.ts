@@ -290,6 +290,11 @@ export interface LiveRecord extends LiveTimes {
   readonly entries: number;
   /** 0: it holds nothing, and waits for the spans of its next generation. */
   readonly spanCount: number;
+  readonly generation: number;
+  readonly payloadBytes: number;
+  readonly rootSeen: boolean;
+  readonly firstSeconds: number;
+  readonly lastSeconds: number;
 }
 
 /** Bytes of a record, and of a sealed one. */
@@ -308,6 +313,11 @@ export function unpackRecord(packed: Buffer): LiveRecord {
     list: packed.readUInt32LE(13),
     entries: packed.readUInt32LE(21),
     spanCount: packed.readUInt32LE(25),
+    generation: packed.readUInt32LE(17),
+    payloadBytes: packed.readUIntLE(29, 6),
+    rootSeen: (packed.readUInt8(0) & 1) === 1,
+    firstSeconds,
+    lastSeconds: firstSeconds + packed.readUInt32LE(43) / 1000,
     due: String(firstSeconds + packed.readUInt32LE(47) / 1000),
     held: String(packed.readUInt32LE(51)),
   };

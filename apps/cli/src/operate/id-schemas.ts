@@ -1,11 +1,11 @@
 import { textSchema } from '@spanbuf/service';
 
-/** Ids as they may stand on a command line. */
+/** Ids as they stand on the command line. */
 export const projectId = textSchema('1 to 64 of 0-9 A-Z a-z _ -', (text) =>
   /^[\w-]{1,64}$/.test(text) ? text : undefined,
 );
 
-/** Also as a UUID, and in capitals, as they may be in the input. */
+/** With or without dashes, in either case. */
 export const traceId = textSchema('32 hex digits', (text) => {
   const digits = text.replaceAll('-', '').toLowerCase();
   return /^[0-9a-f]{32}$/.test(digits) ? digits : undefined;
