@@ -1,14 +1,17 @@
 /**
  * `npm run docs [-- dev | build | preview] [options of vitepress]`: serves docs/ while it is being written; builds it into
- * docs/dist, with `--base /path/` for a site that is not at the root of its host; serves what was built.
+ * docs/dist, with the reference of the packages, and `--base /path/` for a site that is not at the root of its host; serves
+ * what was built.
  * DOCS_SOURCE_URL is where the other files of the repository can be read, for the pages' links to them.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { CommandError, install, ROOT } from './toolchain.mjs';
+import { CommandError, install, ROOT, run } from './toolchain.mjs';
 
 try {
   const [command = 'dev', ...options] = process.argv.slice(2);
+  const env = install();
+  if (command === 'build') run('node', [join('tooling', 'api.mjs'), 'docs'], { env });
   const vitepress = join(ROOT, 'docs', 'node_modules', '.bin', 'vitepress');
   const { status } = spawnSync(vitepress, [command, 'docs', ...options], {
     env: install(),

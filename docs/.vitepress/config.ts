@@ -23,6 +23,8 @@ export default defineConfig({
     anchor: { slugify: slug },
     config: (md) => repositoryLinks(md, sourceUrl),
   },
+  // The index of all words, which is loaded when somebody searches, is as large as it is.
+  vite: { build: { chunkSizeWarningLimit: 4_000 } },
   themeConfig: {
     nav: [
       { text: 'Quick start', link: '/quick-start' },
