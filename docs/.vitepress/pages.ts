@@ -18,8 +18,8 @@ interface Group {
 export const GROUPS: readonly Group[] = [
   { text: 'Begin', pages: ['index.md', 'quick-start.md', 'concepts.md', 'faq.md', 'glossary.md'] },
   { text: 'Build on it', pages: ['embed.md', 'output.md', 'versioning.md', 'upgrading.md'] },
-  { text: 'Run it', pages: ['services.md', 'deploy.md', 'sizing.md', 'doctor.md', 'rollout.md'] },
-  { text: 'See inside', pages: ['monitoring.md', 'audit.md'] },
+  { text: 'Run it', pages: ['services.md', 'deploy.md', 'sizing.md', 'size.md', 'doctor.md', 'rollout.md'] },
+  { text: 'See inside', pages: ['inspect.md', 'monitoring.md', 'tracing.md', 'audit.md'] },
   { text: 'Runbooks', folder: 'runbooks' },
   { text: 'Settings and metrics', folder: 'reference' },
   { text: 'What holds', pages: ['guarantees.md', 'performance.md'], folder: 'reports' },
