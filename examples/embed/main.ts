@@ -38,9 +38,10 @@ const service = new SegmentService({
 
 const server = createServer(async (request, response) => {
   if (request.method !== 'POST' || request.url !== '/spans') return void response.writeHead(404).end();
-  const body = await readBody(request);
-  if (body === undefined) return void response.writeHead(413, { connection: 'close' }).end();
   try {
+    // Rejects when the client goes away in the middle of it.
+    const body = await readBody(request);
+    if (body === undefined) return void response.writeHead(413, { connection: 'close' }).end();
     const received = await service.receive(body.split('\n').filter((line) => line.trim() !== ''));
     response.writeHead(202, { 'content-type': 'application/json' }).end(JSON.stringify(received));
   } catch (error) {

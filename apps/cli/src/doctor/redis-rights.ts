@@ -23,13 +23,13 @@ const RECEIPTS_RANGE = ['getrange', 'receipts:'] as const;
 export const NEEDS: Readonly<Record<AppName, Needs>> = {
   consumer: {
     writes: [...SHARED, 'clocks', 'sentinel:'],
-    reads: ['flushers'],
+    reads: ['flushers', 'watched'],
     commands: [...COMMANDS, 'set', 'bitfield_ro', 'bitpos', 'wait'],
     on: [RECEIPTS_RANGE],
   },
   flusher: {
     writes: [...SHARED, 'flushers'],
-    reads: ['clocks', 'sentinel:'],
+    reads: ['clocks', 'sentinel:', 'watched'],
     commands: [...COMMANDS, 'get', 'hscan', 'zscore', 'zmscore', 'zremrangebyscore'],
     on: [RECEIPTS_RANGE],
   },

@@ -7,8 +7,7 @@ const NOTES = `
 Layouts, in the order in which a system moves through them: ${LAYOUTS.join(', ')}.
 Nothing is written. docs/rollout.md says how to move step by step, and what a check guarantees.
 
-${REDIS_NOTES}
-SPANBUF_CLOCK_GRACE_SECONDS as well.`;
+${REDIS_NOTES}`;
 
 const STATUS_EXITS = `
 Exit codes: 0 it was looked at; 2 wrong usage, or Redis failed; 70 a bug.`;

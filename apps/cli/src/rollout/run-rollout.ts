@@ -1,4 +1,4 @@
-import { InvalidSettingsError, integer, oneOf, parseSettings, parseText, storeSettings } from '@spanbuf/service';
+import { integer, oneOf, parseText } from '@spanbuf/service';
 import { createRollout, LAYOUTS, type LayoutName, type Rollout } from '@spanbuf/store';
 import { LineWriter } from '../line-writer.ts';
 import type { OperateHost } from '../operate/operate-host.ts';
@@ -14,8 +14,7 @@ export interface RawRolloutSettings extends RawRedisOptions {
 
 /** How long Redis may stay away while it is worked with. */
 const DEADLINE_SECONDS = 10;
-const MOST_SAMPLE = 100_000;
-const { clockGraceSeconds } = storeSettings;
+const MOST_SAMPLE = 10_000;
 
 /**
  * `spanbuf rollout status`, or `check` with a layout.
@@ -28,16 +27,16 @@ export async function runRollout(
   raw: RawRolloutSettings,
   { env, stdout }: OperateHost,
 ): Promise<boolean> {
-  const { sample, layout, graceSeconds } = parse(layoutText, raw, env);
+  const { sample, layout } = parse(layoutText, raw);
   const output = new LineWriter(stdout, 'stdout');
-  const { client, close, sliceId } = await openSystemRedis(raw, env, 'rollout');
+  const { client, close, sliceId, clockGraceSeconds } = await openSystemRedis(raw, env, 'rollout');
   const say = async (lines: readonly string[]): Promise<void> => {
     for (const line of lines) await output.write(Buffer.from(line));
     await output.flush();
   };
   try {
     const rollout = createRollout(client, { sliceId, deadlineSeconds: DEADLINE_SECONDS });
-    const query = { sample, graceSeconds };
+    const query = { sample, graceSeconds: clockGraceSeconds };
     if (action === 'status') {
       const status = await rollout.readStatus(query);
       await say(raw.json === true ? [statusJson(status)] : formatStatus(status));
@@ -63,15 +62,13 @@ async function nextLayout(rollout: Rollout): Promise<LayoutName> {
   return next;
 }
 
-function parse(layoutText: string | undefined, raw: RawRolloutSettings, env: OperateHost['env']) {
+function parse(layoutText: string | undefined, raw: RawRolloutSettings) {
   const problems: string[] = [];
   const read = <T>(name: string, run: () => T): T | undefined => {
     try {
       return run();
     } catch (error) {
-      problems.push(
-        error instanceof InvalidSettingsError ? error.problems.join('; ') : `${name} ${(error as Error).message}`,
-      );
+      problems.push(`${name} ${(error as Error).message}`);
       return undefined;
     }
   };
@@ -80,13 +77,6 @@ function parse(layoutText: string | undefined, raw: RawRolloutSettings, env: Ope
     layout: layoutText === undefined ? undefined : read('LAYOUT', () => parseText(oneOf(LAYOUTS), layoutText)),
     sample:
       sampleText === undefined ? undefined : read('--sample', () => parseText(integer(0, MOST_SAMPLE), sampleText)),
-    // The rest of a service's environment may be there as well, and is not ours to judge.
-    graceSeconds: read(
-      clockGraceSeconds.name,
-      () =>
-        parseSettings({ clockGraceSeconds }, { [clockGraceSeconds.name]: env[clockGraceSeconds.name] })
-          .clockGraceSeconds,
-    ),
   };
   if (problems.length > 0) throw new UsageError(problems.join('; '));
   return settings;
