@@ -120,6 +120,8 @@ export class Consumer implements RunningApp {
   readonly #pressure: BackPressure;
   readonly #producer: LogProducer;
   readonly #loops: BackgroundLoops;
+  /** Goes on until the last of the work in hand has ended: until then this process counts. */
+  readonly #presence: BackgroundLoops;
   #fail: (error: Error) => void = () => undefined;
   #log: LogConsumer | undefined;
   #tenure: Tenure | undefined;
@@ -153,6 +155,7 @@ export class Consumer implements RunningApp {
     this.#traceLog = new TraceLog(log);
     this.#invalidShare = new InvalidShare(settings.maxInvalidShare);
     this.#loops = new BackgroundLoops({ log, clockMs });
+    this.#presence = new BackgroundLoops({ log, clockMs });
     this.#budget = new ByteBudget(settings.queueBytes);
     this.#pressure = new BackPressure(settings, clockMs() / 1000);
   }
@@ -182,7 +185,7 @@ export class Consumer implements RunningApp {
       onFatal: (error) => this.#fail(error),
     });
     if (this.#pausedFor.size > 0) this.#log.pause();
-    this.#loops.start('presence', PRESENCE_MS, () => this.#announce());
+    this.#presence.start('presence', PRESENCE_MS, () => this.#announce());
     this.#loops.start('positions', POSITIONS_MS, () => this.#watchPositions());
     this.#loops.start('pressure', PRESSURE_MS, () => this.#watchPressure());
     this.#loops.start('watched', WATCHED_MS, async () => this.#traceLog.follow(await this.#watch.read()));
@@ -492,7 +495,7 @@ export class Consumer implements RunningApp {
   }
 
   liveProblems(): readonly string[] {
-    return this.#loops.stuckProblems(STUCK_SECONDS);
+    return [this.#loops, this.#presence].flatMap((loops) => loops.stuckProblems(STUCK_SECONDS));
   }
 
   readyProblems(): readonly string[] {
@@ -532,6 +535,7 @@ export class Consumer implements RunningApp {
       ),
     );
     await this.#log?.stop();
+    await this.#presence.stop();
     await this.#control
       .withdrawProcess(this.#context.instanceId)
       .catch((error: Error) =>

@@ -80,6 +80,8 @@ export class Flusher implements RunningApp {
   readonly #delivery: Delivery;
   readonly #producer: LogProducer;
   readonly #loops: BackgroundLoops;
+  /** Goes on until the last of the work in hand has ended: until then this process counts. */
+  readonly #presence: BackgroundLoops;
   readonly #overdue = new OverdueWatch();
   /** Which shard is the first of a turn. */
   #turn = 0;
@@ -110,6 +112,7 @@ export class Flusher implements RunningApp {
     const told = { metrics, log, tracing, traceLog };
     this.#delivery = new Delivery({ producer, outputTopic, receipts: this.#receipts, ...told, clockMs });
     this.#loops = new BackgroundLoops({ log, clockMs });
+    this.#presence = new BackgroundLoops({ log, clockMs });
   }
 
   static async start(context: Context, connections: FlusherConnections): Promise<Flusher> {
@@ -128,7 +131,7 @@ export class Flusher implements RunningApp {
   async #begin(): Promise<void> {
     const { settings } = this.#context;
     await this.#announce();
-    this.#loops.start('presence', PRESENCE_MS, () => this.#announce());
+    this.#presence.start('presence', PRESENCE_MS, () => this.#announce());
     this.#loops.start('kafka', KAFKA_CHECK_MS, () => this.#connections.kafka.check());
     this.#loops.start('receipts', RECEIPTS_MS, () => this.#watchReceipts());
     this.#loops.start('watched', WATCHED_MS, async () => this.#traceLog.follow(await this.#watch.read()));
@@ -305,14 +308,15 @@ export class Flusher implements RunningApp {
   }
 
   liveProblems(): readonly string[] {
-    return this.#loops.stuckProblems(STUCK_SECONDS + this.#context.settings.leaseSeconds);
+    const limitSeconds = STUCK_SECONDS + this.#context.settings.leaseSeconds;
+    return [this.#loops, this.#presence].flatMap((loops) => loops.stuckProblems(limitSeconds));
   }
 
   readyProblems(): readonly string[] {
     const { settings, clockMs } = this.#context;
     const nowMs = clockMs();
     const problems: string[] = [];
-    const redisSeconds = this.#loops.secondsSinceSuccess('presence');
+    const redisSeconds = this.#presence.secondsSinceSuccess('presence');
     if (redisSeconds > FRESH_SECONDS) problems.push(`Redis has not answered for ${Math.round(redisSeconds)} s`);
     // Whatever was refused is due again after a lease. When nothing is sent then, another flusher has got rid of it.
     const isRefusing = this.#refusing !== undefined && nowMs - this.#refusing.lastMs < 2_000 * settings.leaseSeconds;
@@ -334,6 +338,7 @@ export class Flusher implements RunningApp {
   async stop(): Promise<void> {
     const { log, instanceId } = this.#context;
     await this.#loops.stop();
+    await this.#presence.stop();
     const failed = (what: string) => (error: Error) => log.warn({ error: error.message }, what);
     await Promise.all([
       this.#watchReceipts().catch(failed('could not look for receipts that were lost a moment ago')),

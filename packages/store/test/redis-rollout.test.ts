@@ -252,6 +252,18 @@ describe.each(TOPOLOGIES)('Rollout on %s', async (topology) => {
       },
     );
 
+    it.each(['flusher', 'consumer'] as const)(
+      'refuses while no %s runs, as it may start in any layout',
+      async (absent) => {
+        const { rollout, consumer, flusher } = open();
+        await (absent === 'flusher' ? consumer('dual-read-colocated') : flusher('dual-read-colocated'));
+        const { obstacles } = await rollout.check('distributed');
+        expect(obstacles.map(({ kind }) => kind)).toContain('no-process');
+        // What runs would read, or write, the colocated place, whichever of the two it is.
+        expect(obstacles.map(({ kind }) => kind)).toContain('unread-writes');
+      },
+    );
+
     it('looks only at what may be older than the layouts that run', async () => {
       const { control, rollout, consumer, flusher, store, letTimePass } = open();
       const old = await consumer('colocated');

@@ -1,10 +1,12 @@
 import { LAYOUTS, type LayoutName, layoutNamed, type Mark, type Place, placeReadFirst, placesOf } from '../layout.ts';
 import type { Obstacle, RolloutStatus, RunningProcess } from '../rollout.ts';
 
-/** Where readers look first, of those that run and of those to come. */
+/**
+ * Where readers look first, of those that run and of those to come. Whatever runs counts, consumers too: who starts next, after all
+ * flushers were away, may do so in any layout that runs.
+ */
 export function neededPlaces(layout: LayoutName, processes: readonly RunningProcess[]): Place[] {
-  const read = layoutsOf(processes.filter(({ isReader }) => isReader));
-  return [...new Set([...read, layout].map(placeReadFirst))].sort();
+  return [...new Set([...layoutsOf(processes), layout].map(placeReadFirst))].sort();
 }
 
 /** Whether a payload is in all of these places. */
@@ -54,6 +56,17 @@ function ofProcesses({ processes, silentFlushers, silentShards }: RolloutStatus)
       remedy: 'check Redis and slice; start the services in the layout that they had',
     });
   }
+  for (const [role, isThere] of [
+    ['flusher', processes.some(({ isReader }) => isReader)],
+    ['consumer', processes.some(({ isWriter }) => isWriter)],
+  ] as const) {
+    if (isThere || processes.length === 0) continue;
+    obstacles.push({
+      kind: 'no-process',
+      detail: `no ${role} runs: nobody knows in which layout the next one starts`,
+      remedy: `start a ${role} in the layout that it had`,
+    });
+  }
   if (silentFlushers.length > 0) {
     obstacles.push({
       kind: 'silent-process',
@@ -82,33 +95,31 @@ function ofProcesses({ processes, silentFlushers, silentShards }: RolloutStatus)
 
 /** What is written from now on, by those that run and by those to come. */
 function ofWrites(layout: LayoutName, processes: readonly RunningProcess[]): Obstacle[] {
-  const writers = processes.filter(({ isWriter }) => isWriter);
-  const readers = processes.filter(({ isReader }) => isReader);
   const isFound = (read: LayoutName, written: LayoutName): boolean =>
     isEverywhere(layoutNamed(written).mark, [placeReadFirst(read)]);
   const obstacles: Obstacle[] = [];
-  for (const read of layoutsOf(readers)) {
+  for (const read of layoutsOf(processes)) {
     if (isFound(read, layout)) continue;
     obstacles.push({
       kind: 'unread-writes',
-      detail: `consumers in ${layout} would not write to where ${running(readers, read)} reads: the ${placeReadFirst(read)} place`,
+      detail: `consumers in ${layout} would not write to where ${running(processes, read)} reads: the ${placeReadFirst(read)} place`,
       remedy: `first bring all to ${between(read, layout)}`,
     });
   }
-  for (const written of layoutsOf(writers)) {
+  for (const written of layoutsOf(processes)) {
     if (isFound(layout, written)) continue;
     obstacles.push({
       kind: 'unread-writes',
-      detail: `flushers in ${layout} would read the ${placeReadFirst(layout)} place, to which ${running(writers, written)} does not write`,
+      detail: `flushers in ${layout} would read the ${placeReadFirst(layout)} place, to which ${running(processes, written)} does not write`,
       remedy: `first bring all to ${between(written, layout)}`,
     });
   }
-  for (const read of layoutsOf(readers)) {
-    for (const written of layoutsOf(writers)) {
+  for (const read of layoutsOf(processes)) {
+    for (const written of layoutsOf(processes)) {
       if (isFound(read, written)) continue;
       obstacles.push({
         kind: 'unread-writes',
-        detail: `already ${running(readers, read)} reads the ${placeReadFirst(read)} place, to which ${running(writers, written)} does not write`,
+        detail: `already ${running(processes, read)} reads the ${placeReadFirst(read)} place, to which ${running(processes, written)} does not write`,
         remedy: `bring flushers back to a layout that reads the other place first`,
       });
     }

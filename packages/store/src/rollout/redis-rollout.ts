@@ -240,7 +240,7 @@ export class RedisRollout implements Rollout {
       const misplaced = await look(entries.slice(0, MOST_SUSPECTS));
       misplacedCount += misplaced.length;
       for (const until of await this.#heldUntil(queue, misplaced)) latestSeconds = Math.max(latestSeconds ?? 0, until);
-      if (parkedCount === 0) continue;
+      // Also where there was nothing: what was held a moment ago may be parked by now.
       if (parkedCount > parkedRoom) unprovenCount += parkedCount - parkedRoom;
       const parked = await this.#parked(queue, parkedRoom);
       parkedRoom -= parked.length;
