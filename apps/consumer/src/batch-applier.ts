@@ -95,10 +95,9 @@ export class BatchApplier {
     );
     if (traceLog.isOn) noteSpans(traceLog, 'stored', without(spans, rejected), origin.partition);
     // The decoder lets nothing through that the buffer refuses, unless one of them is wrong.
-    const offsets = new Map(messages.map((message) => [message.offset, message]));
     await this.#deadLetter(
       rejected.map(({ span, error }) => ({
-        message: offsets.get(span.offset as bigint) as LogMessage,
+        message: messages.find(({ offset }) => offset === span.offset) as LogMessage,
         reason: error.message,
       })),
       origin.signal,
@@ -126,8 +125,9 @@ export class BatchApplier {
   /** What was read before, and has its receipt, is not applied again: its trace may be forgotten by now. */
   async #withoutSettled(messages: readonly LogMessage[], origin: BatchOrigin): Promise<readonly LogMessage[]> {
     const { partition, topicId, replayUntil, signal } = origin;
+    const [first] = messages;
+    if (first === undefined || first.offset >= replayUntil) return messages;
     const replays = messages.flatMap(({ offset }) => (offset < replayUntil ? [offset] : []));
-    if (replays.length === 0) return messages;
     const { ledger, metrics } = this.#options;
     const settled = await this.#retry('store', signal, () => ledger.settledAmong(partition, topicId, replays));
     if (settled.size === 0) return messages;
@@ -210,6 +210,9 @@ function endOf(offset: bigint, fate: Fate): End {
 /** Offsets that no message has: ends of transactions, what was compacted or deleted. */
 function absentIn({ messages, fromOffset, toOffset }: Stretch): End[] {
   const absent: End[] = [];
+  // What stands for a batch that cannot be decoded may have an offset before.
+  const isOwn = messages[0] !== undefined && messages[0].offset >= fromOffset;
+  if (isOwn && BigInt(messages.length) === toOffset - fromOffset) return absent;
   let next = fromOffset;
   for (const { offset } of messages) {
     if (offset > next) absent.push({ fromOffset: next, toOffset: offset, fate: 'absent' });

@@ -136,9 +136,11 @@ export class PartitionWorker {
         const message = fetched.messages[fetched.takenCount++] as LogMessage;
         messages.push(message);
         bytes += bytesOf(message);
-        nextOffset = message.offset + 1n;
       }
-      if (fetched.takenCount < fetched.messages.length) break;
+      if (fetched.takenCount < fetched.messages.length) {
+        nextOffset = (messages.at(-1) as LogMessage).offset + 1n;
+        break;
+      }
       nextOffset = fetched.nextOffset;
       this.#waiting.shift();
     }

@@ -42,7 +42,7 @@ export const consumerSettings = {
   ),
   queueBytes: setting(
     'SPANBUF_QUEUE_BYTES',
-    bytes().default(64 * MIB),
+    bytes().default(32 * MIB),
     'Bytes of messages in memory, over all partitions, above which nothing more is fetched.',
   ),
   commitSeconds: setting(
