@@ -52,6 +52,8 @@ export async function openBrowser(executablePath: string): Promise<Browser> {
 
 /** What a page showed of itself. */
 export interface Visit {
+  /** All of it, pixels. */
+  readonly size: { readonly width: number; readonly height: number };
   /** Errors of the console and of scripts, requests that failed or went to another host. */
   readonly errors: readonly string[];
   /** By how many pixels it is wider than the window; what sticks out. */
@@ -68,7 +70,10 @@ export async function open(page: Page, url: string): Promise<void> {
   await page.waitForFunction(isAlive);
 }
 
-/** Loads a page, and takes a picture of all of it. */
+/** Of a picture, pixels. Some pages are four times as long, and as long take their pictures. */
+const PICTURE_HEIGHT = 12_000;
+
+/** Loads a page, and takes a picture of it. */
 export async function visit(context: BrowserContext, url: string, picture: string): Promise<Visit> {
   const page = await context.newPage();
   try {
@@ -76,7 +81,11 @@ export async function visit(context: BrowserContext, url: string, picture: strin
     await open(page, url);
     // Not the page's own idea of its window: a phone zooms out until what is too wide fits.
     const shown = await page.evaluate(inspect, page.viewportSize()?.width ?? 0);
-    await page.screenshot({ path: picture, fullPage: true });
+    await page.screenshot({
+      path: picture,
+      fullPage: true,
+      clip: { x: 0, y: 0, width: shown.size.width, height: Math.min(shown.size.height, PICTURE_HEIGHT) },
+    });
     return { ...shown, errors };
   } finally {
     await page.close();
@@ -108,11 +117,12 @@ async function inspect(windowWidth: number): Promise<Omit<Visit, 'errors'>> {
   const { document } = globalThis as unknown as { document: DocumentOfPage };
   const images = [...document.querySelectorAll<ImageOfPage>('img')];
   await Promise.all(images.map((image) => image.decode().catch(() => undefined)));
-  const width = document.documentElement.scrollWidth;
+  const { scrollWidth: width, scrollHeight: height } = document.documentElement;
   const wide = [...document.querySelectorAll<ElementOfPage>('.vp-doc > div > *')].filter(
     (element) => element.getBoundingClientRect().right > windowWidth + 1,
   );
   return {
+    size: { width, height },
     overflow: {
       pixels: Math.max(0, width - windowWidth),
       elements: wide.map((element) => element.outerHTML.slice(0, 200)),
@@ -141,6 +151,6 @@ interface AppOfPage extends ElementOfPage {
   readonly __vue_app__?: object;
 }
 interface DocumentOfPage {
-  readonly documentElement: { readonly scrollWidth: number };
+  readonly documentElement: { readonly scrollWidth: number; readonly scrollHeight: number };
   querySelectorAll<E extends ElementOfPage>(selector: string): Iterable<E>;
 }

@@ -60,7 +60,7 @@ describe.skipIf(executable === undefined)('in a browser', () => {
       }
       await context.close();
     }
-  }, 600_000);
+  }, 1_200_000);
   afterAll(async () => {
     await browser?.close();
     served?.stop();
