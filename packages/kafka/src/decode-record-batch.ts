@@ -20,7 +20,7 @@ export const BATCH = {
 const NO_HEADERS: MessageHeaders = Object.freeze({});
 
 /** Messages of one call, bytes; a single batch may have more. */
-export const ENOUGH_BYTES = 4 * 1024 * 1024;
+export const ENOUGH_BYTES = 2 * 1024 * 1024;
 
 const CRC_START = 17;
 const COMPRESSION_MASK = 0x07;
