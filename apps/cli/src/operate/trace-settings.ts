@@ -1,6 +1,6 @@
-import { parseText, type TextSchema, textSchema } from '@spanbuf/service';
-import { UsageError } from '../settings.ts';
+import { textSchema } from '@spanbuf/service';
 import { projectId, traceId } from './id-schemas.ts';
+import { OptionReader } from './option-reader.ts';
 import type { RawRedisOptions } from './redis-connection.ts';
 
 export type TraceAction = 'on' | 'off' | 'list';
@@ -30,24 +30,20 @@ const duration = textSchema('seconds, or 90s, 10m, 2h, from 1s to 24h', (text) =
   return seconds >= 1 && seconds <= MAX_SECONDS ? seconds : undefined;
 });
 
-/** @throws {@link UsageError} with every problem, on one line. */
+/** @throws UsageError with every problem, on one line. */
 export function parseTraceSettings(
   action: TraceAction,
   names: readonly string[],
   raw: RawTraceSettings,
 ): TraceSettings {
   if (action === 'list') return { action, isJson: raw.json === true };
-  const problems: string[] = [];
-  const read = <T>(what: string, schema: TextSchema<T>, text = ''): T => {
-    try {
-      return parseText(schema, text);
-    } catch (error) {
-      problems.push(`${what} ${(error as Error).message}`);
-      return undefined as T;
-    }
+  const [project = '', traceText = ''] = names;
+  const reader = new OptionReader();
+  const trace = {
+    projectId: reader.read('PROJECT', projectId, project),
+    traceId: reader.read('TRACE', traceId, traceText),
   };
-  const trace = { projectId: read('PROJECT', projectId, names[0]), traceId: read('TRACE', traceId, names[1]) };
-  const seconds = action === 'on' ? read('--for', duration, raw.for) : 0;
-  if (problems.length > 0) throw new UsageError(problems.join('; '));
+  const seconds = action === 'on' ? reader.read('--for', duration, raw.for ?? '') : 0;
+  reader.end();
   return action === 'on' ? { action, trace, seconds } : { action, trace };
 }

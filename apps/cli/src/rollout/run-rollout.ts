@@ -1,7 +1,8 @@
-import { integer, oneOf, parseText } from '@spanbuf/service';
+import { integer, oneOf } from '@spanbuf/service';
 import { createRollout, LAYOUTS, type LayoutName, type Rollout } from '@spanbuf/store';
 import { LineWriter } from '../line-writer.ts';
 import type { OperateHost } from '../operate/operate-host.ts';
+import { OptionReader } from '../operate/option-reader.ts';
 import { openSystemRedis, type RawRedisOptions } from '../operate/redis-connection.ts';
 import { UsageError } from '../settings.ts';
 import { checkJson, formatCheck, formatStatus, statusJson } from './rollout-text.ts';
@@ -62,22 +63,13 @@ async function nextLayout(rollout: Rollout): Promise<LayoutName> {
   return next;
 }
 
-function parse(layoutText: string | undefined, raw: RawRolloutSettings) {
-  const problems: string[] = [];
-  const read = <T>(name: string, run: () => T): T | undefined => {
-    try {
-      return run();
-    } catch (error) {
-      problems.push(`${name} ${(error as Error).message}`);
-      return undefined;
-    }
-  };
-  const { sample: sampleText } = raw;
+/** @throws UsageError with every problem, on one line. */
+function parse(layoutText: string | undefined, { sample }: RawRolloutSettings) {
+  const reader = new OptionReader();
   const settings = {
-    layout: layoutText === undefined ? undefined : read('LAYOUT', () => parseText(oneOf(LAYOUTS), layoutText)),
-    sample:
-      sampleText === undefined ? undefined : read('--sample', () => parseText(integer(0, MOST_SAMPLE), sampleText)),
+    layout: layoutText === undefined ? undefined : reader.read('LAYOUT', oneOf(LAYOUTS), layoutText),
+    sample: sample === undefined ? undefined : reader.read('--sample', integer(0, MOST_SAMPLE), sample),
   };
-  if (problems.length > 0) throw new UsageError(problems.join('; '));
+  reader.end();
   return settings;
 }
