@@ -17,5 +17,5 @@ export interface RolloutOptions extends Omit<ConnectionOptions, 'redisTtlSeconds
  */
 export function createRollout(client: Redis | Cluster, options: RolloutOptions = {}): Rollout {
   const { sliceId: slice, ...limits } = parseOptions('createRollout', optionsSchema, options);
-  return new RedisRollout(openRunner(client, limits), slice === undefined ? {} : { sliceId: slice });
+  return new RedisRollout(openRunner(client, limits), slice === undefined ? {} : { sliceId: slice }, Math.random);
 }

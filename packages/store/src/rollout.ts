@@ -22,7 +22,7 @@ export interface Rollout {
 }
 
 export interface RolloutQuery {
-  /** How many of the held segments to look at, 0 to 100,000; default 1,000. */
+  /** How many of the held segments to look at, 0 to 10,000; default 1,000. */
   readonly sample?: number | undefined;
   /** For how long flushers wait for a partition without a consumer: `SPANBUF_CLOCK_GRACE_SECONDS`, 30 by default. */
   readonly graceSeconds?: number | undefined;

@@ -4,7 +4,6 @@ import { connect, TOPOLOGIES, type Topology } from '@spanbuf/tooling/redis-clien
 import { startRedis } from '@spanbuf/tooling/redis-servers';
 import { type Cluster, Redis } from 'ioredis';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { shareOut } from '../src/audit/queue-sample.ts';
 import {
   createBufferControl,
   createInspector,
@@ -14,6 +13,7 @@ import {
   type RedisStoreOptions,
   type StoredSpan,
 } from '../src/index.ts';
+import { shareOut } from '../src/redis/draw.ts';
 import { dueKeys } from './queues.ts';
 import { aSlice, aTrace } from './stores.ts';
 

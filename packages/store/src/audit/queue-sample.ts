@@ -1,15 +1,13 @@
 import { formatQueueKey } from '@spanbuf/keys';
 import type { QueueReport, QueueSample, SampledShare } from '../inspector.ts';
+import { drawCommands, shareOut } from '../redis/draw.ts';
 import { entryOf, pagesOf } from '../redis/grouping.ts';
-import type { RedisCommand } from '../redis/redis-runner.ts';
 import { type EntryRecord, findEntryTarget, readEntryRecords } from './entry-records.ts';
 import { type InspectScope, sliceOf } from './inspect-scope.ts';
 
 const MOST_ENTRIES = 10_000;
 /** Entries whose traces are asked at once: less than 1 ms of a node. */
 const ASKED_AT_ONCE = 512;
-/** Drawn by one command: some 0.7 ms. */
-const DRAWN_AT_ONCE = 512;
 const MOST_TOLD = 100;
 
 /** Draws entries of all queues by lot, each as likely as any other, and looks at what they stand for. */
@@ -74,13 +72,6 @@ export async function sampleQueues(
   };
 }
 
-function drawCommands(key: string, share: number, isWhole: boolean): RedisCommand[] {
-  const draw = (count: number): RedisCommand => ({ key, name: 'zrandmember', args: [key, count] });
-  // All of a set costs Redis less than a tenth of what as many costs that are drawn from it.
-  if (isWhole) return share > 0 ? [draw(share)] : [];
-  return pagesOf(Array.from({ length: share }), DRAWN_AT_ONCE).map(({ length }) => draw(length));
-}
-
 type Share = { -readonly [Field in keyof SampledShare]: SampledShare[Field] };
 
 function add(share: Share, { spanCount, payloadBytes }: EntryRecord): void {
@@ -91,21 +82,4 @@ function add(share: Share, { spanCount, payloadBytes }: EntryRecord): void {
 
 function heaviest<S extends SampledShare>(shares: readonly S[]): S[] {
   return shares.toSorted((a, b) => b.payloadBytes - a.payloadBytes || b.spanCount - a.spanCount).slice(0, MOST_TOLD);
-}
-
-/**
- * How many of a sample fall to each set: all of each where there is room for that, else in proportion to their sizes, as every
- * k-th of all members put in a row.
- * @param start - At least 0, less than 1: where in the first step the counting begins.
- */
-export function shareOut(counts: readonly number[], most: number, start: number): number[] {
-  const total = counts.reduce((sum, count) => sum + count, 0);
-  if (total <= most) return [...counts];
-  const step = total / most;
-  let passed = 0;
-  return counts.map((count) => {
-    const before = Math.ceil(passed / step - start);
-    passed += count;
-    return Math.ceil(passed / step - start) - before;
-  });
 }

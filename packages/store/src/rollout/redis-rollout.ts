@@ -10,6 +10,7 @@ import {
   readProcessesCommand,
   timeCommand,
 } from '../redis/control-scripts.ts';
+import { drawCommands, shareOut } from '../redis/draw.ts';
 import { groupBy, pagesOf } from '../redis/grouping.ts';
 import {
   lookUpCommand,
@@ -60,10 +61,13 @@ interface ShardCount {
 export class RedisRollout implements Rollout {
   readonly #runner: RedisRunner;
   readonly #slice: SliceRef;
+  readonly #random: () => number;
 
-  constructor(runner: RedisRunner, slice: SliceRef) {
+  /** @param random - At least 0, less than 1. */
+  constructor(runner: RedisRunner, slice: SliceRef, random: () => number) {
     this.#runner = runner;
     this.#slice = slice;
+    this.#random = random;
   }
 
   async readStatus({ sample, graceSeconds }: RolloutQuery = {}): Promise<RolloutStatus> {
@@ -166,23 +170,17 @@ export class RedisRollout implements Rollout {
 
   /** Entries of all shards, of each in proportion to what it has. All of them where there are no more than asked for. */
   async #draw(shards: readonly ShardCount[], sample = DEFAULT_SAMPLE): Promise<ReadonlyMap<string, Queue>> {
-    const total = shards.reduce((sum, { heldCount, parkedCount }) => sum + heldCount + parkedCount, 0);
-    const shareOf = (count: number): number => Math.ceil((count * Math.min(sample, total)) / total);
-    const holding = shards.filter(({ heldCount }) => shareOf(heldCount) > 0);
-    const replies = await this.#runner.run(
-      holding.map(({ queue, heldCount }) => {
-        const key = queue.keys[HELD] as string;
-        return { key, name: 'zrandmember', args: [key, shareOf(heldCount)] };
-      }),
-    );
-    const drawn: [string, Queue][] = [];
-    for (const [i, { queue }] of holding.entries())
-      for (const entry of replies[i] as readonly Buffer[]) drawn.push([String(entry), queue]);
-    for (const { queue, parkedCount } of shards) {
-      if (parkedCount === 0) continue;
-      for (const entry of await this.#parked(queue, shareOf(parkedCount))) drawn.push([entry, queue]);
+    const counts = shards.flatMap(({ heldCount, parkedCount }) => [heldCount, parkedCount]);
+    const isWhole = counts.reduce((sum, count) => sum + count, 0) <= sample;
+    const shares = sample === 0 ? [] : shareOut(counts, sample, this.#random());
+    const drawn = new Map<string, Queue>();
+    for (const [i, { queue }] of shards.entries()) {
+      const [held = 0, parked = 0] = shares.slice(2 * i, 2 * i + 2);
+      const replies = await this.#runner.run(drawCommands(queue.keys[HELD] as string, held, isWhole));
+      for (const entry of replies.flatMap((reply) => reply as readonly Buffer[])) drawn.set(String(entry), queue);
+      for (const entry of await this.#parked(queue, parked)) drawn.set(entry, queue);
     }
-    return new Map(drawn.slice(0, sample));
+    return drawn;
   }
 
   /** How many are in a queue, and not among those that are or were suspected. */
