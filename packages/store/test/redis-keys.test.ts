@@ -157,6 +157,46 @@ describe('a large trace', () => {
     };
   };
 
+  const inOne = (trace: { projectId: string; traceId: string }, topId: string, spanIds: readonly string[]) => ({
+    ...trace,
+    subsegments: [
+      {
+        topId,
+        hasRoot: false,
+        spans: spanIds.map((spanId) => ({ spanId, parentId: topId, partition: 0, payload: Buffer.from('{}') })),
+      },
+    ],
+  });
+
+  it('knows ids that end alike, however many, and keeps what has them small', async () => {
+    const trace = aTrace();
+    const store = openStore(client);
+    // Of the buckets for 12 bits and for 3 bytes they fill one each.
+    const ids = Array.from({ length: 400 }, (_, i) => `${i.toString(16).padStart(10, '0')}abcdef`);
+    await store.add([inOne(trace, ROOT, ids.slice(0, 200)), inOne(trace, ROOT, ids.slice(200))], POLICY, { now: T0 });
+    // A segment of its own for each whose parent is not known.
+    const children = ids.map((parent) => inOne(trace, parent, [parent.replace('abcdef', 'fedcba')]));
+    await store.add(children, POLICY, { now: T0 });
+    expect((await store.claim({ now: T0 + 60, limit: 10 })).map(({ spanCount }) => spanCount)).toEqual([800]);
+    const fields = await client.hgetallBuffer(`span-buf:ssr:{${trace.projectId}:${trace.traceId}}`);
+    const buckets = Object.entries(fields).filter(([name]) => name.startsWith('~'));
+    expect(buckets.length).toBeGreaterThan(2);
+    expect(Math.max(...buckets.map(([, value]) => value.length))).toBe(1_024);
+  });
+
+  it('takes no bytes across two ids for an id', async () => {
+    const trace = aTrace();
+    const store = openStore(client);
+    const root = '11220abc33440abc';
+    const [before, across] = ['deadbeef01020abc', '01020abc11220abc'];
+    // As many as find room in chunks, then one for a bucket: its id, and behind it that of the root.
+    const filling = Array.from({ length: 16 * 7 }, (_, i) => id(1_000 + i));
+    await store.add([inOne(trace, root, filling), inOne(trace, root, [before])], POLICY, { now: T0 });
+    await store.add([inOne(trace, CHILD, [across])], POLICY, { now: T0 });
+    const counts = (await store.claim({ now: T0 + 60, limit: 10 })).map(({ spanCount }) => spanCount);
+    expect(counts.sort((a, b) => a - b)).toEqual([1, 113]);
+  });
+
   it('is unlinked when its dedupe window is over, before it expires', async () => {
     const trace = aTrace();
     const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;
