@@ -35,7 +35,7 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
   'schedule lost': { around: forgetSchedules },
   'two writers of one payload key': { around: withoutWriteIds },
   'lease without fencing': rewrite('settle', 'if tonumber(leases[i] or 0) == lease then', 'if leases[i] then'),
-  'dedupe off by one': rewrite('link', 'ARGV[at + 6] <= taken', 'ARGV[at + 6] < taken'),
+  'dedupe off by one': rewrite('link', 'sub(offsets, 21) <= taken', 'sub(offsets, 21) < taken'),
   'payloads live shorter than they wait': { around: shortLived },
   'merge of a sealed segment': rewrite(
     'seal',
@@ -51,7 +51,7 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     ...rewrite(
       'link',
       'r[ENTRIES], r[SPANS], r[BYTES], r[TOUCHED] = r[ENTRIES] + 1,',
-      "fields[size + 1], fields[size + 2], size = handle .. '.' .. r[LIST] .. '.' .. r[ENTRIES] + 1, ARGV[at + 3], size + 2 " +
+      "fields[size + 1], fields[size + 2], size = handle .. '.' .. r[LIST] .. '.' .. r[ENTRIES] + 1, ARGV[at], size + 2 " +
         'r[ENTRIES], r[SPANS], r[BYTES], r[TOUCHED] = r[ENTRIES] + 2,',
     ),
     breaks: 'a generation holds a span once',
@@ -64,8 +64,8 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
   ),
   'a trace without a time to live': rewrite(
     'link',
-    "if incarnation then call('EXPIRE', trace, ARGV[2], 'GT') else call('EXPIRE', trace, ARGV[2]) end",
-    "call('EXPIRE', trace, ARGV[2], 'GT')",
+    "if incarnation then call('EXPIRE', trace, ARGV[1], 'GT') else call('EXPIRE', trace, ARGV[1]) end",
+    "call('EXPIRE', trace, ARGV[1], 'GT')",
   ),
   'a receipt too many': rewrite(
     'settle-offsets',

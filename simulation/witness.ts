@@ -7,8 +7,10 @@ import type { Scenario } from './scenario.ts';
 import type { Command, Result } from './servers.ts';
 import { Violation } from './violation.ts';
 
-/** Where the arguments of `link` say of which epoch it is, and how many subsegments it has; what it says of each, and where it begins. */
-const [LINK_EPOCH, LINK_SUBSEGMENTS, LINK_FACTS, LINK_STRIDE] = [12, 13, 15, 8];
+/** Where the arguments of `link` say of which epoch it is, where its terms are, and what it says of subsegments; how much of each. */
+const [LINK_EPOCH, LINK_TERMS, LINK_SUBSEGMENTS, LINK_STRIDE] = [7, 8, 9, 3];
+/** In its terms. */
+const SUBSEGMENTS_AT = 40;
 
 /** What is known of one span of the input. Times are of the servers' clock, milliseconds. */
 interface SpanFacts {
@@ -273,7 +275,7 @@ export class Witness {
       });
     }
     const { edges, positions, taken } = this.#incarnations.get(`${traceKey} ${incarnation}`) as Incarnation;
-    const from = LINK_FACTS + LINK_STRIDE * Number(args[LINK_SUBSEGMENTS]);
+    const from = LINK_SUBSEGMENTS + LINK_STRIDE * (args[LINK_TERMS] as Buffer).readUInt16LE(SUBSEGMENTS_AT);
     const partitions = new Set(args.slice(from).map((position) => Number(String(position).split('/')[1])));
     for (const partition of partitions) {
       const { offsets, sinceMs } = trip.batches.get(partition) ?? { offsets: [], sinceMs: 0 };

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { SealedGeneration, StoredSpan } from '@spanbuf/store';
 import { spliceSpan } from './span-json.ts';
 
@@ -74,11 +74,11 @@ function buildMessage(
   part: number,
   tail: string,
 ): SegmentMessage {
-  const flushId = flushIdOf(generation, spans, part);
-  const head = HEAD + flushId + SPANS;
-  const bytes = spans.reduce((sum, span) => sum + span.bytes + COMMA_BYTES, head.length + tail.length - COMMA_BYTES);
-  const value = Buffer.allocUnsafe(bytes);
-  let at = value.write(head, 'latin1');
+  const envelopeBytes = HEAD.length + FLUSH_ID_DIGITS + SPANS.length + tail.length;
+  const bytes = spans.reduce((sum, span) => sum + span.bytes + COMMA_BYTES, envelopeBytes - COMMA_BYTES);
+  const { flushId, memory } = flushIdOf(generation, spans, part, bytes);
+  const value = memory.subarray(0, bytes);
+  let at = value.write(HEAD + flushId + SPANS, 'latin1');
   for (const { pieces } of spans) {
     for (const piece of pieces) {
       value.set(piece, at);
@@ -92,15 +92,32 @@ function buildMessage(
   return { flushId, value, spanCount: spans.length };
 }
 
-/** Of the spans as received, not as written, so that it does not depend on the version that builds the message. */
-function flushIdOf(generation: SealedGeneration, spans: readonly SpanJson[], part: number): string {
+/**
+ * Of the spans as received, not as written, so that it does not depend on the version that builds the message.
+ * @returns With it the memory in which they were put together, which takes half the time of hashing them one by one: at least
+ * `leastBytes` that are free again.
+ */
+function flushIdOf(
+  generation: SealedGeneration,
+  spans: readonly SpanJson[],
+  part: number,
+  leastBytes: number,
+): { flushId: string; memory: Buffer } {
   const { projectId, traceId, segmentId } = generation;
   let head = `${projectId}:${traceId}:${segmentId}:${generation.generation}:${part}`;
-  for (const { span } of spans)
+  let bytes = 0;
+  for (const { span } of spans) {
     head += ` ${span.source ?? ''}/${span.partition}/${span.offset ?? ''}:${span.payload.length}`;
-  const hash = createHash('sha256').update(head);
-  for (const { span } of spans) hash.update(span.payload);
-  return hash.digest('hex').slice(0, FLUSH_ID_DIGITS);
+    bytes += span.payload.length;
+  }
+  bytes += Buffer.byteLength(head);
+  const memory = Buffer.allocUnsafe(Math.max(bytes, leastBytes));
+  let at = memory.write(head);
+  for (const { span } of spans) {
+    memory.set(span.payload, at);
+    at += span.payload.length;
+  }
+  return { flushId: hash('sha256', memory.subarray(0, bytes)).slice(0, FLUSH_ID_DIGITS), memory };
 }
 
 /** The root, then by id; spans with the same id by position, then by content. */

@@ -94,9 +94,18 @@ export interface PartitionBooks {
   readonly againCount: number;
 }
 
-/** Receipts for spans that have come to the same end. Those without an offset get none. */
+/** Receipts for spans that have come to the same end: one for offsets that follow each other. Spans without an offset get none. */
 export function receiptsOf(spans: readonly StoredSpan[], fate: Fate): Receipt[] {
-  return spans.flatMap(({ partition, source = '', offset }) =>
-    offset === undefined ? [] : [{ partition, source, fromOffset: offset, toOffset: offset + 1n, fate }],
-  );
+  const receipts: { -readonly [Field in keyof Receipt]: Receipt[Field] }[] = [];
+  let last: (typeof receipts)[0] | undefined;
+  for (const { partition, source = '', offset } of spans) {
+    if (offset === undefined) continue;
+    if (last?.toOffset === offset && last.partition === partition && last.source === source) {
+      last.toOffset = offset + 1n;
+      continue;
+    }
+    last = { partition, source, fromOffset: offset, toOffset: offset + 1n, fate };
+    receipts.push(last);
+  }
+  return receipts;
 }

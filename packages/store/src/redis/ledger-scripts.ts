@@ -14,6 +14,7 @@ const CHUNK = BigInt(RECEIPTS_CHUNK);
 /** Ranges that one call settles at most: some 0.5 ms of Redis. */
 const RANGES_PAGE = 2_000;
 const RANGE_BYTES = 4;
+const PAGE_BYTES = RANGES_PAGE * RANGE_BYTES;
 
 interface SliceRef {
   readonly sliceId?: number;
@@ -58,10 +59,7 @@ export function settleOffsetsCommands(
   ttlSeconds: number,
   receipts: readonly Receipt[],
 ): RedisCommand[] {
-  const chunks = new Map<
-    string,
-    { ref: BooksRef; chunk: bigint; fate: Fate; ranges: [first: number, last: number][] }
-  >();
+  const chunks = new Map<string, { ref: BooksRef; chunk: bigint; fate: Fate; ranges: number[] }>();
   for (const { partition, source, fromOffset, toOffset, fate } of receipts) {
     for (let from = fromOffset; from < toOffset; ) {
       const chunk = from / CHUNK;
@@ -70,7 +68,7 @@ export function settleOffsetsCommands(
       const { ranges } = entryOf(chunks, `${partition} ${chunk} ${fate} ${source}`, () => {
         return { ref: { ...slice, partition, source }, chunk, fate, ranges: [] };
       });
-      ranges.push([Number(from - start), Number(to - start) - 1]);
+      ranges.push(Number(from - start) * RECEIPTS_CHUNK + Number(to - start) - 1);
       from = to;
     }
   }
@@ -82,25 +80,25 @@ export function settleOffsetsCommands(
   });
 }
 
-/** Joined where they touch, in pages. */
-function packRanges(ranges: [first: number, last: number][]): Buffer[] {
-  ranges.sort(([a], [b]) => a - b);
-  const joined: [first: number, last: number][] = [];
-  for (const [first, last] of ranges) {
-    const before = joined.at(-1);
-    if (before !== undefined && first <= before[1] + 1) before[1] = Math.max(before[1], last);
-    else joined.push([first, last]);
+/**
+ * Joined where they touch, in pages.
+ * @param ranges - Of each its first offset in the chunk, times {@link RECEIPTS_CHUNK}, and its last.
+ */
+function packRanges(ranges: readonly number[]): Buffer[] {
+  const packed = Buffer.allocUnsafe(ranges.length * RANGE_BYTES);
+  let bytes = 0;
+  // Of the range that stands last.
+  let end = Number.NEGATIVE_INFINITY;
+  for (const range of new Uint32Array(ranges).sort()) {
+    const first = Math.floor(range / RECEIPTS_CHUNK);
+    const last = range % RECEIPTS_CHUNK;
+    const isApart = first > end + 1;
+    if (isApart) bytes = packed.writeUInt16LE(first, bytes) + RANGE_BYTES / 2;
+    end = isApart ? last : Math.max(end, last);
+    packed.writeUInt16LE(end, bytes - RANGE_BYTES / 2);
   }
   const pages: Buffer[] = [];
-  for (let at = 0; at < joined.length; at += RANGES_PAGE) {
-    const some = joined.slice(at, at + RANGES_PAGE);
-    const page = Buffer.allocUnsafe(some.length * RANGE_BYTES);
-    for (const [i, [first, last]] of some.entries()) {
-      page.writeUInt16LE(first, i * RANGE_BYTES);
-      page.writeUInt16LE(last, i * RANGE_BYTES + 2);
-    }
-    pages.push(page);
-  }
+  for (let at = 0; at < bytes; at += PAGE_BYTES) pages.push(packed.subarray(at, Math.min(at + PAGE_BYTES, bytes)));
   return pages;
 }
 

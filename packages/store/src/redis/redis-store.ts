@@ -43,8 +43,8 @@ interface RedisClaim extends KnownGeneration {
 const PAYLOADS_AT_ONCE = 1_024;
 /** Leases that are taken and sealed together: some 1 ms of a queue's node. */
 const CLAIM_PAGE = 256;
-/** The same where bytes are counted. */
-const SEAL_CHUNK = 32;
+/** The same at first where bytes are counted, of which nothing is known before; and at least. */
+const FIRST_PAGE = 32;
 
 /** Segments in Redis or Redis Cluster. What differs between the layouts is in their payload storage alone. */
 export class RedisStore implements SegmentStore {
@@ -101,12 +101,17 @@ export class RedisStore implements SegmentStore {
     const { limit, maxBytes = Number.POSITIVE_INFINITY } = query;
     const tokens = query.shards ? undefined : await this.#queues.readShards();
     const shards = query.shards ?? [...(tokens?.keys() ?? [])];
-    const chunk = query.maxBytes === undefined ? CLAIM_PAGE : SEAL_CHUNK;
     const claimed: SealedGeneration[] = [];
     let bytes = 0;
+    // As many as there may be room for, if they are as large as those before.
+    const pageSize = (): number => {
+      if (query.maxBytes === undefined) return CLAIM_PAGE;
+      const room = claimed.length === 0 ? 0 : Math.floor(((maxBytes - bytes) * claimed.length) / bytes);
+      return Math.min(Math.max(room, FIRST_PAGE), CLAIM_PAGE);
+    };
     let isFull = shards.length === 0;
     while (!isFull) {
-      const page = Math.min(limit - claimed.length, chunk);
+      const page = Math.min(limit - claimed.length, pageSize());
       const { leases, mayHaveMore } = await this.#queues.lease(shards, query, page, tokens);
       const sealed = await this.#seal(leases, query);
       const left: Ending[] = [];

@@ -83,25 +83,26 @@ export function positionField(source: string | undefined, partition: number): st
 
 export function linkCommand(call: LinkCall): RedisCommand {
   const { policy, subsegments } = call;
-  const args: (string | number | Buffer)[] = [
-    call.now,
+  const terms = Buffer.allocUnsafe(TERMS_BYTES);
+  let at = terms.writeDoubleLE(call.now);
+  at = terms.writeDoubleLE(policy.rootTimeoutSeconds, at);
+  at = terms.writeDoubleLE(policy.timeoutSeconds, at);
+  at = terms.writeDoubleLE(policy.maxAgeSeconds, at);
+  at = terms.writeDoubleLE(policy.maxSegmentBytes, at);
+  terms.writeUInt8(areDistinct(subsegments) ? 1 : 0, terms.writeUInt16LE(subsegments.length, at));
+  const { epoch = '' } = call.epoch;
+  const args: RedisCommand['args'][number][] = [
     call.ttlSeconds,
-    policy.rootTimeoutSeconds,
-    policy.timeoutSeconds,
-    policy.maxAgeSeconds,
-    policy.maxSegmentBytes,
     `!${call.token}`,
     call.firstList,
     epochField(call.epoch),
-    call.epoch.epoch ?? '',
-    subsegments.length,
-    areDistinct(subsegments) ? 1 : 0,
+    epoch,
+    terms,
   ];
-  for (const { topId, hasRoot, shard, entry, payloadBytes, taken, spanIds } of subsegments) {
-    args.push(spanIds.length, hasRoot ? 1 : 0, shard, entry, payloadBytes);
-    if (taken === undefined) args.push('', '');
-    else args.push(offsetDigits(taken.minOffset), offsetDigits(taken.maxOffset));
-    args.push(idBytes(topId, spanIds));
+  for (const subsegment of subsegments) {
+    const { entry, taken } = subsegment;
+    const offsets = taken === undefined ? '' : offsetDigits(taken.minOffset) + offsetDigits(taken.maxOffset);
+    args.push(entry, offsets, subsegmentFacts(subsegment));
   }
   for (const { taken } of subsegments) args.push(taken?.position ?? '');
   return evalsha(link, [formatTraceKey(call.trace)], args);
@@ -120,11 +121,16 @@ function areDistinct(subsegments: readonly LinkSubsegment[]): boolean {
 }
 
 const ID_BYTES = 8;
+/** TERMS and FACTS of link.lua. */
+const TERMS_BYTES = 43;
+const FACTS_BYTES = 12;
 
-/** The id of the top, then those of the other spans. */
-function idBytes(topId: string, spanIds: readonly string[]): Buffer {
-  const out = Buffer.allocUnsafe(ID_BYTES * (spanIds.length + 1));
-  let at = out.write(topId, 'hex');
+/** Spans (2), hasRoot (1), shard (3), bytes (6); the id of the top, then those of the other spans. */
+function subsegmentFacts({ topId, hasRoot, shard, payloadBytes, spanIds }: LinkSubsegment): Buffer {
+  const out = Buffer.allocUnsafe(FACTS_BYTES + ID_BYTES * (spanIds.length + 1));
+  let at = out.writeUInt8(hasRoot ? 1 : 0, out.writeUInt16LE(spanIds.length));
+  at = out.writeUIntLE(payloadBytes, out.writeUIntLE(shard, at, 3), 6);
+  at += out.write(topId, at, 'hex');
   for (const id of spanIds) if (id !== topId) at += out.write(id, at, 'hex');
   return out.subarray(0, at);
 }
