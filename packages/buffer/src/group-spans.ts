@@ -98,9 +98,10 @@ function topsOf(spans: readonly Span[]): (id: string) => string {
   for (const span of spans) if (!parents.has(span.spanId)) parents.set(span.spanId, effectiveParent(span));
   const tops = new Map<string, string>();
   return (id) => {
+    let top = tops.get(id);
+    if (top !== undefined) return top;
     const path = new Set<string>();
     let at = id;
-    let top: string | undefined;
     while (top === undefined) {
       path.add(at);
       const parent = parents.get(at);

@@ -16,7 +16,7 @@ ARGV     1  ttlSeconds          integer > 0
          1  entry               a member as in trace.lua
          2  minOffset and maxOffset, 20 digits each, or '' without offsets
          3  spans, hasRoot (0 or 1), shard and bytes, packed (FACTS below), then ids: that of its top, then of its spans but the
-            top, 8 bytes each; 1 to 256 spans in all of them together
+            top, 8 bytes each; 1 to 128 spans in all of them together
          then for each subsegment its position: field '@<source>/<partition>', or '' without offsets
 RETURNS  { 'STALE' }                               the trace is of a later epoch; nothing was written
          { 'PARTIAL', position, offset taken, … }  some subsegments are partly replays; nothing was written
@@ -45,14 +45,16 @@ local function bucketOf(id, level)
 end
 
 -- Fields as they are: of a small trace all, of a large one those that the call may need, none of one that is new, as most are.
-local has, fieldsThere = {}, call('HLEN', trace)
+-- And names of buckets by id, as making one costs as much as looking into it.
+local has, firstBuckets, fieldsThere = {}, {}, call('HLEN', trace)
 if fieldsThere > SMALL_FIELDS then
   local names = { 'n', 'i', 'o', token, epochField, unpack(ARGV, POSITIONS) }
   for k = 0, CHUNKS - 1 do names[#names + 1] = '=' .. char(48 + k) end
   for at = FIRST_ARG + 2, POSITIONS - 1, STRIDE do
     for from = FIRST_ID, #ARGV[at], 8 do
       local id, count = sub(ARGV[at], from, from + 7), #names
-      names[count + 1], names[count + 2] = ':' .. id, bucketOf(id, 1)
+      local bucket = bucketOf(id, 1)
+      names[count + 1], names[count + 2], firstBuckets[id] = ':' .. id, bucket, bucket
     end
   end
   for k, value in ipairs(call('HMGET', trace, unpack(names))) do has[names[k]] = value end
@@ -99,7 +101,7 @@ while incarnation and chunks < CHUNKS do
   for at = 9, #chunk, 8 do handles[sub(chunk, at, at + 7)] = handle end
   chunks = chunks + 1
 end
--- Ids to be stored, one after the other, by handle.
+-- Ids to be stored by handle: of a new trace one after the other, else a list, as a string that grows is hashed anew each time.
 local pending = {}
 -- Pairs to be written; of those that have the same field the last one counts. Growing costs as much again as what is usual here.
 local fields, size = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, 0
@@ -120,7 +122,7 @@ local function known(id)
   handle = handles[id]
   if handle or chunks < CHUNKS then return handle end
   for level = 1, 7 do
-    local bucket, at = read(bucketOf(id, level)), 0
+    local bucket, at = read(level == 1 and firstBuckets[id] or bucketOf(id, level)), 0
     if not bucket then return nil end
     repeat at = string.find(bucket, id, at + 1, true) until not at or at % 16 == 1
     if at then
@@ -208,7 +210,9 @@ for k = 0, subsegments - 1 do
         local id = sub(facts, from, from + 7)
         local other = known(id)
         if not other then
-          handles[id], pending[handle] = handle, (pending[handle] or '') .. id
+          handles[id] = handle
+          local own = pending[handle]
+          if own then own[#own + 1] = id else pending[handle] = { id } end
           if r[RANK] == 0 then r[RANK] = 1 end
         elseif other ~= handle then
           other = find(other)
@@ -312,6 +316,7 @@ if not anyNew then return table.concat(reply) end
 local filled = {}
 for handle, ids in next, pending do
   local handleId = sub(handle, 2)
+  if not isNew then ids = table.concat(ids) end
   for at = 1, #ids, 56 do
     if chunks < CHUNKS then
       fields[size + 1], fields[size + 2] = '=' .. char(48 + chunks), handleId .. sub(ids, at, at + 55)
@@ -319,8 +324,11 @@ for handle, ids in next, pending do
     else
       for from = at, math.min(at + 48, #ids), 8 do
         local id, level = sub(ids, from, from + 7), 1
-        while #(read(bucketOf(id, level)) or '') >= BUCKET_BYTES do level = level + 1 end
-        local bucket = bucketOf(id, level)
+        local bucket = firstBuckets[id] or bucketOf(id, 1)
+        while #(read(bucket) or '') >= BUCKET_BYTES do
+          level = level + 1
+          bucket = bucketOf(id, level)
+        end
         has[bucket] = (has[bucket] or '') .. id .. handleId
         filled[bucket] = true
       end

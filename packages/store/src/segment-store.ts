@@ -35,7 +35,7 @@ export interface Subsegment {
 }
 
 /** Most spans of one {@link TraceAddition}: bounds what one script does. */
-export const MAX_SPANS_PER_ADDITION = 256;
+export const MAX_SPANS_PER_ADDITION = 128;
 
 /**
  * Most subsegments of one {@link TraceAddition}. A subsegment costs a script several times as much as a span: 32 of one span
