@@ -188,8 +188,8 @@ export class SpanBuffer {
    * twice, provided the spans have offsets.
    * @param at - `now` is the batch's message time, Unix seconds; of the oldest message, where they differ.
    * @throws `StoreUnavailableError` of @spanbuf/store when Redis stays away; {@link EarlierBatchFailedError}; both retriable.
-   * @remarks Cost: one write a subsegment, one script call for up to 128 spans of a trace. Four round trips, a
-   * fifth where segments were united, sealed or replayed, and one more for every further 128 spans of the same trace.
+   * @remarks Cost: one write a subsegment, one script call for up to 80 spans of a trace. Four round trips, a
+   * fifth where segments were united, sealed or replayed, and one more for every further 80 spans of the same trace.
    */
   async process(spans: readonly Span[], at: { readonly now: number }): Promise<ProcessResult> {
     checkNow(at.now);

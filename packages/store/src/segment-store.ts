@@ -35,13 +35,13 @@ export interface Subsegment {
 }
 
 /** Most spans of one {@link TraceAddition}: bounds what one script does. */
-export const MAX_SPANS_PER_ADDITION = 128;
+export const MAX_SPANS_PER_ADDITION = 80;
 
 /**
- * Most subsegments of one {@link TraceAddition}. A subsegment costs a script several times as much as a span: 32 of one span
- * each take some 1 ms of Redis in a trace of 100,000 spans.
+ * Most subsegments of one {@link TraceAddition}. A subsegment costs a script several times as much as a span: 20 of one span
+ * each take some 0.7 ms of Redis in a trace of 100,000 spans.
  */
-export const MAX_SUBSEGMENTS_PER_ADDITION = 32;
+export const MAX_SUBSEGMENTS_PER_ADDITION = 20;
 
 /**
  * Spans of one trace that are applied together or not at all: 1 to {@link MAX_SPANS_PER_ADDITION}. Of each source and
