@@ -144,7 +144,8 @@ export function extrapolation(results: readonly CaseResult[]): string {
     ],
   });
   const assumptions = [
-    'Assumed: everything grows with the number of spans, as [flat](#flat) and [scale](#scale) say it does; CPU and memory are planned ' +
+    'Assumed: all segments are like those of [typical](#typical), and everything grows with their number, as far as ' +
+      '[scale](#scale) shows it; what others cost is in [small](#small) and [flat](#flat); CPU and memory are planned ' +
       `to ${load * 100} %`,
     `a span is held for ${arrivalSeconds + quietSeconds + flushSeconds} s (${arrivalSeconds} s until its segment is complete, ` +
       `${quietSeconds} s of quiet, ${flushSeconds} s until it is done), its trace known for ${dedupeSeconds} s more`,
