@@ -36,7 +36,7 @@ interface SpanJson {
  * The messages of a sealed generation: one, or several that are each at most `maxMessageBytes` long unless they hold a
  * single span that is longer. Same spans, same messages: the spans stand in an order of their own, the root first.
  * @throws {@link UnreadableSpanError} when a payload is not a JSON object.
- * @remarks Cost: one hash and one copy of the payloads, and a scan of those whose `places` are not known.
+ * @remarks Cost: one hash and two copies of the payloads, and a scan of those whose `places` are not known.
  */
 export function segmentMessages(
   generation: SealedGeneration,

@@ -16,7 +16,7 @@ ARGV     1  ttlSeconds          integer > 0
          1  entry               a member as in trace.lua
          2  minOffset and maxOffset, 20 digits each, or '' without offsets
          3  spans, hasRoot (0 or 1), shard and bytes, packed (FACTS below), then ids: that of its top, then of its spans but the
-            top, 8 bytes each; 1 to 80 spans in all of them together
+            top, 8 bytes each; 1 to 80 spans in all subsegments together
          then for each subsegment its position: field '@<source>/<partition>', or '' without offsets
 RETURNS  { 'STALE' }                               the trace is of a later epoch; nothing was written
          { 'PARTIAL', position, offset taken, … }  some subsegments are partly replays; nothing was written

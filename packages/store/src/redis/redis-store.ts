@@ -43,7 +43,7 @@ interface RedisClaim extends KnownGeneration {
 const PAYLOADS_AT_ONCE = 1_024;
 /** Leases that are taken and sealed together: some 1 ms of a queue's node. */
 const CLAIM_PAGE = 256;
-/** The same at first where bytes are counted, of which nothing is known before; and at least. */
+/** The same where bytes are counted: at first, when nothing is known of them, and at least. */
 const FIRST_PAGE = 32;
 
 /** Segments in Redis or Redis Cluster. What differs between the layouts is in their payload storage alone. */
