@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { formatPayloadKey, formatTraceKey, hashSlot, parseSegmentKey } from '@spanbuf/keys';
 import { createMemoryStore, createRedisStore, type SegmentStore, StoreUnavailableError } from '@spanbuf/store';
 import { connect } from '@spanbuf/tooling/redis-clients';
@@ -241,6 +242,19 @@ describe('messages', () => {
       await buffer.done(segments);
     }
     expect(generations.size).toBe(3);
+  });
+
+  it('has a flush id that an upgrade does not change: a hash of positions and payloads', async () => {
+    const buffer = aBuffer();
+    const trace = aTraceId();
+    const root = aSpan(trace, ROOT, null, { offset: 7n, source: 'spän' });
+    const child = aSpan(trace, A, ROOT);
+    await buffer.process([child, root], { now: T0 });
+    const [segment] = await buffer.flush({ now: T0 + 10 });
+    const lengths = [root, child].map(({ payload }) => payload.length);
+    const head = `${root.projectId}:${trace}:${ROOT}:1:0 spän/0/7:${lengths[0]} /0/:${lengths[1]}`;
+    const hash = createHash('sha256').update(head).update(root.payload).update(child.payload).digest('hex');
+    expect(segment?.messages().map(({ flushId }) => flushId)).toEqual([hash.slice(0, 32)]);
   });
 
   it('is the same to the byte for the same spans in any order and any layout', async () => {

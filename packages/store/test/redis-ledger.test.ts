@@ -2,7 +2,7 @@ import { formatLedgerKey, formatReceiptsKey, RECEIPTS_CHUNK } from '@spanbuf/key
 import { connect, TOPOLOGIES } from '@spanbuf/tooling/redis-clients';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createLedger, type Fate, type Ledger, type Receipt, type TraceAddition } from '../src/index.ts';
+import { createLedger, type Fate, type Ledger, type Receipt, receiptsOf, type TraceAddition } from '../src/index.ts';
 import { aSlice, aTrace, openStore } from './stores.ts';
 
 const SOURCE = 'topic';
@@ -27,6 +27,18 @@ async function books(ledger: Ledger) {
   expect(Number(takenOffset - baseOffset)).toBe(sum + openCount);
   return { baseOffset, takenOffset, firstOpenOffset, counts: Object.fromEntries(counts), openCount, againCount };
 }
+
+it('gives one receipt to offsets that follow each other, in one log alone', () => {
+  const ids = { spanId: 'a'.repeat(16), parentId: 'a'.repeat(16), payload: Buffer.from('{}') };
+  const at = (partition: number, offset: bigint, source = SOURCE) => ({ ...ids, partition, offset, source });
+  const spans = [at(0, 4n), at(0, 5n), at(1, 6n), at(1, 7n, 'other'), { ...ids, partition: 1 }, at(1, 9n, 'other')];
+  expect(receiptsOf(spans, 'idle')).toEqual([
+    receipt(4n, 6n),
+    receipt(6n, 7n, 'idle', 1),
+    { ...receipt(7n, 8n, 'idle', 1), source: 'other' },
+    { ...receipt(9n, 10n, 'idle', 1), source: 'other' },
+  ]);
+});
 
 describe.each(TOPOLOGIES)('Ledger on %s', async (topology) => {
   const client = await connect(topology);
