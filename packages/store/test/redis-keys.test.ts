@@ -173,7 +173,8 @@ describe('a large trace', () => {
     const store = openStore(client);
     // Of the buckets for 12 bits and for 3 bytes they fill one each.
     const ids = Array.from({ length: 400 }, (_, i) => `${i.toString(16).padStart(10, '0')}abcdef`);
-    await store.add([inOne(trace, ROOT, ids.slice(0, 200)), inOne(trace, ROOT, ids.slice(200))], POLICY, { now: T0 });
+    const parts = Array.from({ length: 5 }, (_, i) => inOne(trace, ROOT, ids.slice(80 * i, 80 * (i + 1))));
+    await store.add(parts, POLICY, { now: T0 });
     // A segment of its own for each whose parent is not known.
     const children = ids.map((parent) => inOne(trace, parent, [parent.replace('abcdef', 'fedcba')]));
     await store.add(children, POLICY, { now: T0 });
@@ -204,7 +205,7 @@ describe('a large trace', () => {
     const store = openStore(client, { dedupeWindowSeconds: 1, sliceId });
     const claim = () => store.claim({ now: T0 + 60, limit: 10 });
     await store.add(
-      Array.from({ length: 40 }, (_, i) => addition(trace, 1 + i * 256, 256)),
+      Array.from({ length: 128 }, (_, i) => addition(trace, 1 + i * 80, 80)),
       POLICY,
       { now: T0 },
     );
@@ -225,7 +226,7 @@ describe('a large trace', () => {
     const store = openStore(client, { dedupeWindowSeconds: 1, sliceId });
     const claim = () => store.claim({ now: T0 + 60, limit: 10 });
     await store.add(
-      Array.from({ length: 40 }, (_, i) => addition(trace, 1 + i * 256, 256)),
+      Array.from({ length: 128 }, (_, i) => addition(trace, 1 + i * 80, 80)),
       POLICY,
       { now: T0 },
     );
