@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { SealedGeneration, StoredSpan } from '@spanbuf/store';
-import { spliceSpan } from './span-json.ts';
+import { type Splice, splicedBytes, spliceSpan, writeSpliced } from './span-json.ts';
 
 /** One message of the output topic. */
 export interface SegmentMessage {
@@ -28,7 +28,7 @@ const PART_ENVELOPE_BYTES = ENVELOPE_BYTES - TAIL.length + TAIL_OF_PART.length;
 
 interface SpanJson {
   readonly span: StoredSpan;
-  readonly pieces: readonly Uint8Array[];
+  readonly splice: Splice;
   readonly bytes: number;
 }
 
@@ -44,10 +44,10 @@ export function segmentMessages(
   maxMessageBytes: number,
 ): SegmentMessage[] {
   const { segmentId } = generation;
-  const parts: SpanJson[] = inMessageOrder(spans, segmentId).map((span) => ({
-    span,
-    ...spliceSpan(span.payload, { isSegment: span.spanId === segmentId, segmentId }, span.places),
-  }));
+  const parts = inMessageOrder(spans, segmentId).map((span): SpanJson => {
+    const splice = spliceSpan(span.payload, { isSegment: span.spanId === segmentId, segmentId }, span.places);
+    return { span, splice, bytes: splicedBytes(splice) };
+  });
   const bytes = parts.reduce((sum, part) => sum + part.bytes + COMMA_BYTES, ENVELOPE_BYTES - COMMA_BYTES);
   if (bytes <= maxMessageBytes || parts.length === 1) return [buildMessage(generation, parts, 0, TAIL)];
   return cutParts(parts, maxMessageBytes).map((part, i) => buildMessage(generation, part, i, TAIL_OF_PART));
@@ -79,11 +79,8 @@ function buildMessage(
   const { flushId, memory } = flushIdOf(generation, spans, part, bytes);
   const value = memory.subarray(0, bytes);
   let at = value.write(HEAD + flushId + SPANS, 'latin1');
-  for (const { pieces } of spans) {
-    for (const piece of pieces) {
-      value.set(piece, at);
-      at += piece.length;
-    }
+  for (const { span, splice } of spans) {
+    at = writeSpliced(span.payload, splice, value, at);
     value[at++] = COMMA;
   }
   // In the place of the last comma.
@@ -124,8 +121,20 @@ function flushIdOf(
 function inMessageOrder(spans: readonly StoredSpan[], segmentId: string): StoredSpan[] {
   const roots = spans.filter(({ spanId }) => spanId === segmentId).sort(compareSameId);
   const others = spans.filter(({ spanId }) => spanId !== segmentId);
-  others.sort((a, b) => (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : compareSameId(a, b)));
-  return [...roots, ...others];
+  const ordered = others.length < MANY_SPANS ? others : nearlyOrdered(others);
+  ordered.sort((a, b) => (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : compareSameId(a, b)));
+  return roots.concat(ordered);
+}
+
+/** As many do not stay in the processor's cache while they are compared. */
+const MANY_SPANS = 1_024;
+const DIGITS = 8;
+
+/** By the first digits of their ids, as numbers: sorting what is in order looks at each span once. */
+function nearlyOrdered(spans: readonly StoredSpan[]): StoredSpan[] {
+  const { length } = spans;
+  const places = Float64Array.from(spans, ({ spanId }, i) => Number.parseInt(spanId.slice(0, DIGITS), 16) * length + i);
+  return Array.from(places.sort(), (place) => spans[place % length] as StoredSpan);
 }
 
 function compareSameId(a: StoredSpan, b: StoredSpan): number {

@@ -19,11 +19,20 @@ export class UnreadableSpanError extends SpanbufError {
   }
 }
 
-/** A span's JSON, cut up. Pieces are views of the payload or shared constants: write them, do not change them. */
-export interface SplicedSpan {
-  readonly pieces: Uint8Array[];
-  /** Sum of the pieces' lengths. */
-  readonly bytes: number;
+/** A span's JSON: its payload from `open` to `close`, with some edits. */
+export interface Splice {
+  /** Where the span's object opens and closes. */
+  readonly open: number;
+  readonly close: number;
+  /** In the order of their places; they do not overlap. */
+  readonly edits: readonly Edit[];
+}
+
+/** Put `text` in the place of the bytes from `start` to before `end`. */
+interface Edit {
+  readonly start: number;
+  readonly end: number;
+  readonly text: Uint8Array;
 }
 
 /**
@@ -74,28 +83,43 @@ const FLAG_KEY = Buffer.from(`"${IS_SEGMENT}":`);
  * {@link MAX_SPAN_DEPTH} levels, or its `attributes` are neither an object nor null.
  * @throws {@link InvalidIdError} when `to.segmentId` is not a span id.
  * @remarks Cost: none that depends on the payload's length when the places are known; otherwise one pass over its bytes,
- * linear whatever they are. They are not copied.
+ * linear whatever they are.
  */
 export function spliceSpan(
   payload: Uint8Array,
   to: { isSegment: boolean; segmentId: string },
   places?: SplicePlaces,
-): SplicedSpan {
+): Splice {
   const flag = to.isSegment ? TRUE : FALSE;
   const texts = textsOf(to.segmentId);
-  const { open, close, list } =
-    (places === undefined ? undefined : editsAt(payload, places, flag, texts)) ?? findEdits(payload, flag, texts);
-  const pieces: Uint8Array[] = [];
+  return (places === undefined ? undefined : editsAt(payload, places, flag, texts)) ?? findEdits(payload, flag, texts);
+}
+
+/** Bytes that {@link writeSpliced} writes. */
+export function splicedBytes({ open, close, edits }: Splice): number {
   let bytes = close + 1 - open;
+  for (const { start, end, text } of edits) bytes += text.length - (end - start);
+  return bytes;
+}
+
+/** Writes the JSON of a span to `target`, from `at` on, and returns where it ends. Cost: one copy of the payload. */
+export function writeSpliced(
+  payload: Uint8Array,
+  { open, close, edits }: Splice,
+  target: Uint8Array,
+  at: number,
+): number {
+  let end = at;
   let from = open;
-  for (const { start, end, text } of list) {
-    if (start > from) pieces.push(payload.subarray(from, start));
-    pieces.push(text);
-    bytes += text.length - (end - start);
-    from = end;
+  for (const edit of edits) {
+    if (edit.start > from) target.set(payload.subarray(from, edit.start), end);
+    end += edit.start - from;
+    target.set(edit.text, end);
+    end += edit.text.length;
+    from = edit.end;
   }
-  pieces.push(payload.subarray(from, close + 1));
-  return { pieces, bytes };
+  target.set(payload.subarray(from, close + 1), end);
+  return end + close + 1 - from;
 }
 
 /**
@@ -125,13 +149,6 @@ function hasDepthOver(payload: Uint8Array, limit: number): boolean {
     else if ((byte & ~BRACKET_KIND) === ANY_OPEN && ++depth > limit) return true;
   }
   return false;
-}
-
-/** Put `text` in the place of the bytes from `start` to before `end`. */
-interface Edit {
-  readonly start: number;
-  readonly end: number;
-  readonly text: Uint8Array;
 }
 
 /** What to write for one segment id. */
@@ -164,14 +181,6 @@ function textsOf(segmentId: string): Texts {
   return latestTexts;
 }
 
-interface Edits {
-  /** Where the span's object opens and closes. */
-  readonly open: number;
-  readonly close: number;
-  /** In the order of their places; they do not overlap. */
-  readonly list: readonly Edit[];
-}
-
 /**
  * The same as {@link findEdits}, less what changes nothing; undefined when the places may not be the right ones. No read
  * depends on a place that is not inside the payload.
@@ -181,16 +190,16 @@ function editsAt(
   [flagAt, attributesEnd]: SplicePlaces,
   flag: Uint8Array,
   texts: Texts,
-): Edits | undefined {
+): Splice | undefined {
   const close = payload.length - 1;
   if (payload[0] !== OPEN_BRACE || payload[close] !== CLOSE_BRACE) return undefined;
-  const list: Edit[] = [];
+  const edits: Edit[] = [];
   if (flagAt > 0) {
     if (!isAt(payload, flagAt - FLAG_KEY.length, FLAG_KEY)) return undefined;
     if (!isAt(payload, flagAt, flag)) {
       const value = FLAGS.find((each) => isAt(payload, flagAt, each));
       if (value === undefined) return undefined;
-      list.push({ start: flagAt, end: flagAt + value.length, text: flag });
+      edits.push({ start: flagAt, end: flagAt + value.length, text: flag });
     }
   }
   if (attributesEnd > 0) {
@@ -198,11 +207,11 @@ function editsAt(
     const before = payload[attributesEnd - 1];
     if (attributesEnd >= close || payload[attributesEnd] !== CLOSE_BRACE || isSpace(before as number)) return undefined;
     const entry = insertion(attributesEnd, texts.nextEntry, before === OPEN_BRACE);
-    if (attributesEnd > flagAt) list.push(entry);
-    else list.unshift(entry);
+    if (attributesEnd > flagAt) edits.push(entry);
+    else edits.unshift(entry);
   }
-  if (flagAt === 0) list.push(insertion(close, flag === TRUE ? NEXT_TRUE : NEXT_FALSE, false));
-  return { open: 0, close, list };
+  if (flagAt === 0) edits.push(insertion(close, flag === TRUE ? NEXT_TRUE : NEXT_FALSE, false));
+  return { open: 0, close, edits };
 }
 
 /** Whether `bytes` stand in the payload from `start` on; they do not where that is outside of it. */
@@ -212,11 +221,11 @@ function isAt(payload: Uint8Array, start: number, bytes: Uint8Array): boolean {
   return true;
 }
 
-function findEdits(payload: Uint8Array, flag: Uint8Array, texts: Texts): Edits {
-  const list: Edit[] = [];
+function findEdits(payload: Uint8Array, flag: Uint8Array, texts: Texts): Splice {
+  const edits: Edit[] = [];
   let isEmpty = true;
   let hasFlag = false;
-  /** Where the latest `attributes` are, -1 when there are none, and which edits in `list` are theirs. */
+  /** Where the latest `attributes` are, -1 when there are none, and which edits are theirs. */
   let attributes = -1;
   let attributesEnd = -1;
   let firstEdit = 0;
@@ -225,17 +234,17 @@ function findEdits(payload: Uint8Array, flag: Uint8Array, texts: Texts): Edits {
   const close = walkMembers(payload, open, (key, keyEnd, value) => {
     isEmpty = false;
     if (isKey(payload, key, keyEnd, ATTRIBUTES)) {
-      list.splice(firstEdit, editCount);
-      firstEdit = list.length;
+      edits.splice(firstEdit, editCount);
+      firstEdit = edits.length;
       attributes = value;
-      attributesEnd = editAttributes(payload, value, texts, list);
-      editCount = list.length - firstEdit;
+      attributesEnd = editAttributes(payload, value, texts, edits);
+      editCount = edits.length - firstEdit;
       return attributesEnd;
     }
     const end = endOfValue(payload, value, 1);
     if (isKey(payload, key, keyEnd, IS_SEGMENT)) {
       hasFlag = true;
-      list.push({ start: value, end, text: flag });
+      edits.push({ start: value, end, text: flag });
     }
     return end;
   });
@@ -244,19 +253,19 @@ function findEdits(payload: Uint8Array, flag: Uint8Array, texts: Texts): Edits {
   if (attributes >= 0 && payload[attributes] !== OPEN_BRACE && !isNull(payload, attributes, attributesEnd)) {
     throw new UnreadableSpanError('attributes are neither an object nor null', attributes);
   }
-  if (!hasFlag) list.push(insertion(close, flag === TRUE ? NEXT_TRUE : NEXT_FALSE, isEmpty));
-  if (attributes < 0) list.push(insertion(close, texts.nextAttributes, false));
-  return { open, close, list };
+  if (!hasFlag) edits.push(insertion(close, flag === TRUE ? NEXT_TRUE : NEXT_FALSE, isEmpty));
+  if (attributes < 0) edits.push(insertion(close, texts.nextAttributes, false));
+  return { open, close, edits };
 }
 
 /**
- * Adds to `list` what gives the attributes at `value` the segment id; nothing when they have one or cannot take it.
+ * Adds to `edits` what gives the attributes at `value` the segment id; nothing when they have one or cannot take it.
  * @returns Where they end.
  */
-function editAttributes(payload: Uint8Array, value: number, texts: Texts, list: Edit[]): number {
+function editAttributes(payload: Uint8Array, value: number, texts: Texts, edits: Edit[]): number {
   if (payload[value] !== OPEN_BRACE) {
     const end = endOfValue(payload, value, 1);
-    if (isNull(payload, value, end)) list.push({ start: value, end, text: texts.attributes });
+    if (isNull(payload, value, end)) edits.push({ start: value, end, text: texts.attributes });
     return end;
   }
   let isEmpty = true;
@@ -271,8 +280,8 @@ function editAttributes(payload: Uint8Array, value: number, texts: Texts, list: 
     }
     return end;
   });
-  if (entry < 0) list.push(insertion(close, texts.nextEntry, isEmpty));
-  else if (isNull(payload, entry, entryEnd)) list.push({ start: entry, end: entryEnd, text: texts.entry });
+  if (entry < 0) edits.push(insertion(close, texts.nextEntry, isEmpty));
+  else if (isNull(payload, entry, entryEnd)) edits.push({ start: entry, end: entryEnd, text: texts.entry });
   return close + 1;
 }
 

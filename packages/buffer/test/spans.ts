@@ -3,6 +3,7 @@ import { createRedisStore, LAYOUTS, type LayoutName, type SegmentStore } from '@
 import { TOPOLOGIES } from '@spanbuf/tooling/redis-clients';
 import type { Cluster, Redis } from 'ioredis';
 import type { FlushedSegment, Span } from '../src/index.ts';
+import { type Splice, splicedBytes, writeSpliced } from '../src/span-json.ts';
 
 /** Message time at which the tests begin, Unix seconds. */
 export const T0 = 1_700_000_000;
@@ -58,6 +59,15 @@ export function idsIn(segment: FlushedSegment): string[] {
   return spansIn(segment)
     .map(({ span_id }) => span_id)
     .sort();
+}
+
+/** A spliced span. It fills the bytes that it is said to take, and no other. */
+export function written(payload: Uint8Array, splice: Splice): Buffer {
+  const bytes = splicedBytes(splice);
+  const target = Buffer.alloc(bytes + 2, '?');
+  if (writeSpliced(payload, splice, target, 1) !== bytes + 1 || target[0] !== 0x3f || target.at(-1) !== 0x3f)
+    throw new Error(`something else than ${bytes} bytes was written: ${target}`);
+  return target.subarray(1, -1);
 }
 
 /** All orders of the items. */
