@@ -39,8 +39,8 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
   'payloads live shorter than they wait': { around: shortLived },
   'merge of a sealed segment': rewrite(
     'seal',
-    "call('HSET', trace, field, packed, handle, struct.pack(RECORD, unpack(r, 1, HELD)))",
-    "call('HSET', trace, field, packed)",
+    'fields[count + 4] = field, packed, handle, record',
+    'fields[count + 4] = field, packed, field, packed',
   ),
   'a repeated call counts as another one': rewrite(
     'link',

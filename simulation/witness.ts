@@ -11,6 +11,10 @@ import { Violation } from './violation.ts';
 const [LINK_EPOCH, LINK_TERMS, LINK_SUBSEGMENTS, LINK_STRIDE] = [7, 8, 9, 3];
 /** In its terms. */
 const SUBSEGMENTS_AT = 40;
+/** Where the arguments of `seal` and of `complete` name lists, a handle and a number every so many; where those of `complete` have the incarnation. */
+const [SEALED, COMPLETED, LIST_STRIDE, INCARNATION] = [7, 7, 3, 3];
+/** What `seal` answers of a segment that is not sealed begins with its handle. */
+const HANDLE_BYTES = 9;
 
 /** What is known of one span of the input. Times are of the servers' clock, milliseconds. */
 interface SpanFacts {
@@ -126,16 +130,18 @@ export class Witness {
       const incarnation = script === 'link' ? (incarnations[linked++] as string) : '';
       if (error !== null || script === undefined) continue;
       const traceKey = String(command.args[2]);
-      const [handle, list, third] = command.args.slice(3);
-      // See the headers of both: a link that was applied answers one string, a seal at least three things.
+      // See their headers: a link that was applied answers one string.
       if (script === 'link' && Buffer.isBuffer(reply)) {
         if (Number(command.args[LINK_EPOCH]) < this.#epoch) this.#disturbed.add(traceKey);
         this.#linked(trip, traceKey, command.args, incarnation, step);
-      } else if (script === 'seal' && Array.isArray(reply) && reply.length > 2) {
-        const id = `${traceKey} ${handleOf(handle)}.${list} ${reply[0]}`;
-        if (!this.#sealedAt.has(id)) this.#sealedAt.set(id, step);
+      } else if (script === 'seal' && Array.isArray(reply)) {
+        for (const name of sealedIn(command.args, reply)) {
+          const id = `${traceKey} ${name} ${reply[0]}`;
+          if (!this.#sealedAt.has(id)) this.#sealedAt.set(id, step);
+        }
       } else if (script === 'complete') {
-        this.#completed(traceKey, `${traceKey} ${handleOf(handle)}.${list} ${third}`);
+        for (const name of listsIn(command.args, COMPLETED))
+          this.#completed(traceKey, `${traceKey} ${name} ${command.args[INCARNATION]}`);
       } else if (script === 'settle-offsets') {
         this.#settled(command.args);
       } else if (script === 'begin-epoch' && (reply as number[])[1] === 1) {
@@ -515,8 +521,23 @@ export class Witness {
 }
 
 /** Of a handle as scripts have it: a colon, and the bytes of an id. */
-function handleOf(bytes: unknown): string {
-  return (bytes as Buffer).toString('hex', 1);
+/** The lists that the arguments of a script name from `from` on. */
+function listsIn(args: readonly unknown[], from: number): string[] {
+  const names: string[] = [];
+  for (let at = from; at < args.length; at += LIST_STRIDE)
+    names.push(`${(args[at] as Buffer).toString('hex', 1)}.${args[at + 1]}`);
+  return names;
+}
+
+/** Those of them that a reply of `seal` says to be sealed. */
+function sealedIn(args: readonly unknown[], reply: readonly unknown[]): string[] {
+  let at = 2;
+  return listsIn(args, SEALED).filter(() => {
+    const { length } = reply[at++] as Buffer;
+    if (length > HANDLE_BYTES) at += 1 + (reply[at] as number);
+    else if (length === HANDLE_BYTES) at++;
+    return length > HANDLE_BYTES;
+  });
 }
 
 function generationId({ sealed }: FlushedSegment): string {

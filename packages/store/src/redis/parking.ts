@@ -9,10 +9,10 @@ import {
 import { groupBy, pagesOf } from './grouping.ts';
 import type { MemberPayloads } from './members.ts';
 import { type Lease, type ParkedFacts, parseEntry } from './queue-scripts.ts';
-import type { RedisReply, RedisRunner } from './redis-runner.ts';
-import { type KnownGeneration, readContents } from './sealed-lists.ts';
+import type { RedisRunner } from './redis-runner.ts';
+import { type KnownGeneration, readContents, sealEntries } from './sealed-lists.ts';
 import type { ShardQueues } from './shard-queues.ts';
-import { keepCommand, parseSealReply, sealCommand } from './trace-scripts.ts';
+import { keepCommand, type SealReply } from './trace-scripts.ts';
 
 /** Payloads that are read, or whose life is lengthened, by one pipeline at most. */
 const PAYLOADS_AT_ONCE = 1_024;
@@ -180,11 +180,9 @@ export class ParkedGenerations {
   /** What the traces know of parked entries; `undefined` where that is nothing. */
   async #find(refs: readonly ParkedRef[]): Promise<(KnownGeneration | undefined)[]> {
     const targets = refs.map(({ entry }) => parseEntry(entry));
-    const replies = await this.#runner.run(
-      targets.map((target) => sealCommand({ ...target, now: NEVER_SECONDS, anyway: undefined, epoch: ANY_EPOCH })),
-    );
+    const replies = await sealEntries(this.#runner, targets, { now: NEVER_SECONDS, epoch: ANY_EPOCH });
     return targets.map((target, i) => {
-      const reply = parseSealReply(replies[i] as RedisReply);
+      const reply = replies[i] as SealReply;
       if (reply.kind !== 'sealed') return undefined;
       const { incarnation, entries, firstPage } = reply.record;
       return { sealed: { ...target, incarnation, entries }, firstPage };

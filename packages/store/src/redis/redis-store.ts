@@ -19,18 +19,11 @@ import { MemberPayloads } from './members.ts';
 import { NEVER_SECONDS, ParkedGenerations, parkedInHand } from './parking.ts';
 import { formatEntry, type Lease, parseEntry } from './queue-scripts.ts';
 import { RedisLedger } from './redis-ledger.ts';
-import type { RedisCommand, RedisReply, RedisRunner } from './redis-runner.ts';
-import { type KnownGeneration, readContents, sweepsOf } from './sealed-lists.ts';
+import type { RedisCommand, RedisRunner } from './redis-runner.ts';
+import { completeSealed, type KnownGeneration, readContents, sealEntries, sweepsOf } from './sealed-lists.ts';
 import type { RedisStoreSettings } from './settings.ts';
 import { dueAgain, type Ending, ShardQueues } from './shard-queues.ts';
-import {
-  type Completed,
-  completeCommand,
-  confirmCommand,
-  parseSealReply,
-  sealCommand,
-  stillSealedCommand,
-} from './trace-scripts.ts';
+import { confirmCommand, type SealReply, stillSealedCommand } from './trace-scripts.ts';
 
 /** What the store keeps about a generation it has handed out. */
 interface RedisClaim extends KnownGeneration {
@@ -135,18 +128,16 @@ export class RedisStore implements SegmentStore {
 
   /** Seals what the leases stand for. What is not due after all, or is elsewhere by now, is queued where it belongs. */
   async #seal(leases: readonly Lease[], query: ClaimQuery): Promise<SealedGeneration[]> {
-    const targets = leases.map((lease) => ({ lease, ...parseEntry(lease.entry) }));
-    const replies = await this.#runner.run(
-      targets.map(({ lease, trace, handle, list }) => {
-        const anyway = lease.held ? 'max-age' : query.drain ? 'drain' : undefined;
-        return sealCommand({ trace, handle, list, now: query.now, anyway, epoch: this.#settings });
-      }),
-    );
+    const targets = leases.map((lease) => {
+      const anyway = lease.held ? 'max-age' : query.drain ? 'drain' : undefined;
+      return { lease, anyway, ...parseEntry(lease.entry) } as const;
+    });
+    const replies = await sealEntries(this.#runner, targets, { now: query.now, epoch: this.#settings });
     const generations: SealedGeneration[] = [];
     const moved: { shard: number; entry: string; due: string; held: string }[] = [];
     const endings: Ending[] = [];
     for (const [i, { lease, trace, handle, list }] of targets.entries()) {
-      const reply = parseSealReply(replies[i] as RedisReply);
+      const reply = replies[i] as SealReply;
       if (reply.kind === 'gone') {
         endings.push({ lease, due: undefined });
       } else if (reply.kind === 'live') {
@@ -212,17 +203,18 @@ export class RedisStore implements SegmentStore {
       this.#ledger.settle(receipts),
     ]);
     // The record goes first: once it is gone, nobody reads these payloads, whoever unlinks them.
-    const replies = await this.#runner.run(
-      claims.map(({ sealed }) => completeCommand(sealed, this.#settings.dedupeWindowSeconds)),
+    const left = await completeSealed(
+      this.#runner,
+      claims.map(({ sealed }) => sealed),
+      this.#settings.dedupeWindowSeconds,
     );
     const removals: RedisCommand[] = [];
     const large = new Map<number, string[]>();
     for (const [i, content] of contents.entries()) {
       const { sealed, lease } = claims[i] as RedisClaim;
-      const left = String(replies[i]) as Completed;
       removals.push(...this.#payloads.removals(content.members));
-      if (left !== 'GONE') removals.push(...sweepsOf(sealed, content));
-      if (left === 'LARGE') entryOf(large, lease.queue.shard, () => []).push(formatTraceKey(sealed.trace));
+      if (left[i] !== 'GONE') removals.push(...sweepsOf(sealed, content));
+      if (left[i] === 'LARGE') entryOf(large, lease.queue.shard, () => []).push(formatTraceKey(sealed.trace));
     }
     for (const [shard, traceKeys] of large) removals.push(this.#queues.forgetLater(shard, traceKeys));
     for (const page of pagesOf(removals, PAYLOADS_AT_ONCE)) await this.#runner.run(page);

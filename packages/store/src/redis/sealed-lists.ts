@@ -1,11 +1,21 @@
+import { formatTraceKey, type TraceRef } from '@spanbuf/keys';
+import { groupBy, pagesOf } from './grouping.ts';
 import { type Member, parseMember } from './members.ts';
-import type { RedisCommand, RedisRunner } from './redis-runner.ts';
+import type { RedisCommand, RedisReply, RedisRunner } from './redis-runner.ts';
 import {
+  type Completed,
+  completeCommand,
   type EntryRef,
   handleAt,
+  MAX_GENERATIONS_PER_CALL,
   PAGE_ENTRIES,
+  parseSealReply,
   readEntriesCommand,
   type SealedRef,
+  type SealReply,
+  type SealTarget,
+  type SealTerms,
+  sealCommand,
   sweepCommand,
 } from './trace-scripts.ts';
 
@@ -31,6 +41,66 @@ const HANDLE_END = 10;
 
 /** Pages that are read at once. */
 const PAGES_AT_ONCE = 32;
+
+/** Seals what queue entries stand for, with one call for those of a trace. Answers what came of each. */
+export async function sealEntries(
+  runner: RedisRunner,
+  targets: readonly (SealTarget & { readonly trace: TraceRef })[],
+  terms: SealTerms,
+): Promise<SealReply[]> {
+  const calls = [
+    ...groupBy([...targets.keys()], (i) => formatTraceKey((targets[i] as (typeof targets)[0]).trace)),
+  ].flatMap(([traceKey, indexes]) => pagesOf(indexes, MAX_GENERATIONS_PER_CALL).map((page) => ({ traceKey, page })));
+  const replies = await runner.run(
+    calls.map(({ traceKey, page }) =>
+      sealCommand(
+        traceKey,
+        page.map((i) => targets[i] as SealTarget),
+        terms,
+      ),
+    ),
+  );
+  const results: SealReply[] = Array(targets.length);
+  for (const [k, { page }] of calls.entries()) {
+    const parsed = parseSealReply(replies[k] as RedisReply, page.length);
+    for (const [n, i] of page.entries()) results[i] = parsed[n] as SealReply;
+  }
+  return results;
+}
+
+/** Forgets sealed generations, with one call for those of a trace. Answers what is left of the trace of each. */
+export async function completeSealed(
+  runner: RedisRunner,
+  generations: readonly SealedRef[],
+  dedupeWindowSeconds: number,
+): Promise<Completed[]> {
+  const calls: { traceKey: string; page: number[]; entries: number }[] = [];
+  const open = new Map<string, (typeof calls)[0]>();
+  for (const [i, { trace, incarnation, entries }] of generations.entries()) {
+    const traceKey = formatTraceKey(trace);
+    const name = `${traceKey} ${incarnation}`;
+    let call = open.get(name);
+    if (call === undefined || call.page.length === MAX_GENERATIONS_PER_CALL || call.entries + entries > PAGE_ENTRIES) {
+      call = { traceKey, page: [], entries: 0 };
+      calls.push(call);
+      open.set(name, call);
+    }
+    call.page.push(i);
+    call.entries += entries;
+  }
+  const replies = await runner.run(
+    calls.map(({ traceKey, page }) =>
+      completeCommand(
+        traceKey,
+        page.map((i) => generations[i] as SealedRef),
+        dedupeWindowSeconds,
+      ),
+    ),
+  );
+  const results: Completed[] = Array(generations.length);
+  for (const [k, { page }] of calls.entries()) for (const i of page) results[i] = String(replies[k]) as Completed;
+  return results;
+}
 
 /** Reads the lists of sealed generations page by page, through links. */
 export async function readContents(runner: RedisRunner, generations: readonly KnownGeneration[]): Promise<Contents[]> {

@@ -201,13 +201,19 @@ export function linkedRecords(reply: Buffer, liveCount: number): LiveRecord[] {
   );
 }
 
-export interface SealCall extends EntryRef {
-  readonly trace: TraceRef;
-  readonly now: number;
+export interface SealTarget extends EntryRef {
   /** Seal even when it is not due, and say this unless it is due as well. */
-  readonly anyway: SealReason | undefined;
+  readonly anyway?: SealReason | undefined;
+}
+
+export interface SealTerms {
+  /** Message time, Unix seconds. */
+  readonly now: number;
   readonly epoch: EpochRef;
 }
+
+/** Queue entries that one call seals, generations that one call completes, at most. */
+export const MAX_GENERATIONS_PER_CALL = 20;
 
 /** What a sealed generation's record says. */
 export interface SealedRecord {
@@ -222,42 +228,45 @@ export interface SealedRecord {
   readonly rootSeen: boolean;
   readonly firstSeconds: number;
   readonly lastSeconds: number;
-  /** The first entries of its list, at most {@link PAGE_ENTRIES}. */
+  /** The first entries of its list: two or more if there are as many, at most {@link PAGE_ENTRIES}. */
   readonly firstPage: readonly string[];
   /** Whether everything of it is read again should Redis lose any of it. */
   readonly isOfEpoch: boolean;
 }
 
+/** Of an entry: `live` says where its spans are by now. `stale`: its trace is of a later epoch. */
 export type SealReply =
   | { readonly kind: 'sealed'; readonly record: SealedRecord }
-  | (EntryRef & LiveTimes & { readonly kind: 'live'; readonly shard: number })
-  | { readonly kind: 'gone' }
-  | { readonly kind: 'stale' };
+  | (EntryRef & LiveTimes & { readonly kind: 'live'; readonly shard: number; readonly entries: number })
+  | { readonly kind: 'gone' | 'stale' };
 
-export function sealCommand(call: SealCall): RedisCommand {
-  const { handle, list, now, anyway, epoch } = call;
-  const reason = anyway === undefined ? 0 : REASONS.indexOf(anyway) + 1;
-  return evalsha(
-    seal,
-    [formatTraceKey(call.trace)],
-    [handleField(handle), list, now, reason, PAGE_ENTRIES, epochField(epoch), epoch.epoch ?? ''],
-  );
+/** @param targets - 1 to {@link MAX_GENERATIONS_PER_CALL}. */
+export function sealCommand(traceKey: string, targets: readonly SealTarget[], { now, epoch }: SealTerms): RedisCommand {
+  const args: RedisCommand['args'][number][] = [now, epochField(epoch), epoch.epoch ?? '', PAGE_ENTRIES];
+  for (const { handle, list, anyway } of targets)
+    args.push(handleField(handle), list, anyway === undefined ? 0 : REASONS.indexOf(anyway) + 1);
+  return evalsha(seal, [traceKey], args);
 }
 
-export function parseSealReply(reply: RedisReply): SealReply {
-  if (Buffer.isBuffer(reply)) return { kind: String(reply) === 'STALE' ? 'stale' : 'gone' };
-  const parts = reply as readonly Buffer[];
-  if (parts.length === 2) {
-    const { list, shard, due, held } = unpackRecord(parts[1] as Buffer);
-    return { kind: 'live', handle: handleAt(parts[0] as Buffer, 0), list, shard, due, held };
-  }
-  const [incarnation, epoch, packed, ...page] = parts;
-  const record = unpackSealed(
-    String(incarnation),
-    packed as Buffer,
-    page.map((entry) => entry.toString('latin1')),
-  );
-  return { kind: 'sealed', record: { ...record, isOfEpoch: String(epoch) !== '' } };
+/** @returns One for each of the `count` targets, in their order. */
+export function parseSealReply(reply: RedisReply, count: number): SealReply[] {
+  if (Buffer.isBuffer(reply)) return Array(count).fill({ kind: String(reply) === 'STALE' ? 'stale' : 'gone' });
+  const parts = reply as readonly (Buffer | number)[];
+  const incarnation = String(parts[0]);
+  const isOfEpoch = String(parts[1]) !== '';
+  let at = 2;
+  return Array.from({ length: count }, (): SealReply => {
+    const first = parts[at++] as Buffer;
+    if (first.length === 0) return { kind: 'gone' };
+    if (first.length === HANDLE_BYTES) {
+      const { list, shard, due, held, entries } = unpackRecord(parts[at++] as Buffer);
+      return { kind: 'live', handle: handleAt(first, 0), list, shard, due, held, entries };
+    }
+    const page = parts.slice(at + 1, at + 1 + (parts[at] as number)) as Buffer[];
+    at += 1 + page.length;
+    const firstPage = page.map((entry) => entry.toString('latin1'));
+    return { kind: 'sealed', record: { ...unpackSealed(incarnation, first, firstPage), isOfEpoch } };
+  });
 }
 
 /** By number as in sealRecord of trace.lua, from 1. */
@@ -343,20 +352,20 @@ const FORGET_GRACE_SECONDS = 10;
 
 export type Completed = 'GONE' | 'KNOWN' | 'LARGE';
 
-/** Answers what is left of the trace: see {@link Completed} in complete.lua. */
-export function completeCommand(sealed: SealedRef, dedupeWindowSeconds: number): RedisCommand {
-  const { handle, list, incarnation, entries } = sealed;
-  const atOnce = Math.min(entries, PAGE_ENTRIES);
-  const args = [
-    handleField(handle),
-    list,
-    incarnation,
-    dedupeWindowSeconds,
-    atOnce,
-    LARGE_FIELDS,
-    FORGET_GRACE_SECONDS,
-  ];
-  return evalsha(complete, [formatTraceKey(sealed.trace)], args);
+/**
+ * Answers what is left of the trace: see {@link Completed} in complete.lua.
+ * @param generations - Of one incarnation of one trace, 1 to {@link MAX_GENERATIONS_PER_CALL} that share a page of entries.
+ */
+export function completeCommand(
+  traceKey: string,
+  generations: readonly SealedRef[],
+  dedupeWindowSeconds: number,
+): RedisCommand {
+  const { incarnation } = generations[0] as SealedRef;
+  const args: RedisCommand['args'][number][] = [incarnation, dedupeWindowSeconds, LARGE_FIELDS, FORGET_GRACE_SECONDS];
+  for (const { handle, list, entries } of generations)
+    args.push(handleField(handle), list, Math.min(entries, PAGE_ENTRIES));
+  return evalsha(complete, [traceKey], args);
 }
 
 export function forgetCommand(traceKey: string): RedisCommand {

@@ -4,16 +4,9 @@ import { pagesOf } from '../redis/grouping.ts';
 import { parseMember } from '../redis/members.ts';
 import { NEVER_SECONDS } from '../redis/parking.ts';
 import { parseEntry } from '../redis/queue-scripts.ts';
-import type { RedisReply, RedisRunner } from '../redis/redis-runner.ts';
-import { parseLink } from '../redis/sealed-lists.ts';
-import {
-  type EntryRef,
-  PAGE_ENTRIES,
-  parseSealReply,
-  readEntriesCommand,
-  sealCommand,
-  unpackRecord,
-} from '../redis/trace-scripts.ts';
+import type { RedisRunner } from '../redis/redis-runner.ts';
+import { parseLink, sealEntries } from '../redis/sealed-lists.ts';
+import { type EntryRef, PAGE_ENTRIES, readEntriesCommand, type SealReply } from '../redis/trace-scripts.ts';
 
 /** What one queue entry stands for, as far as it was looked at. */
 export interface HeldSegment {
@@ -58,11 +51,9 @@ async function lookAtPage(runner: RedisRunner, entries: readonly string[]): Prom
     return ref === undefined ? [] : [{ entry, ...ref }];
   });
   // Of what is not sealed it says that it is not due, and leaves it as it is.
-  const replies = await runner.run(
-    refs.map((ref) => sealCommand({ ...ref, now: NEVER_SECONDS, anyway: undefined, epoch: ANY_EPOCH })),
-  );
+  const replies = await sealEntries(runner, refs, { now: NEVER_SECONDS, epoch: ANY_EPOCH });
   const looks = refs.flatMap((ref, i) => {
-    const list = listOf(ref, replies[i] as RedisReply);
+    const list = listOf(ref, replies[i] as SealReply);
     if (list === undefined) return [];
     return [
       { entry: ref.entry, trace: ref.trace, marks: new Set<Mark>(), open: [list], memberCount: 0, isWhole: true },
@@ -102,12 +93,10 @@ function goesOn(look: Look): boolean {
 }
 
 /** The list that an entry stands for: of a sealed generation, or of the segment that has its spans by now. */
-function listOf({ handle, list }: EntryRef, reply: RedisReply): ListPart | undefined {
-  const parsed = parseSealReply(reply);
-  if (parsed.kind === 'sealed') return { handle, list, from: 0, entries: parsed.record.entries };
-  if (parsed.kind !== 'live') return undefined;
-  const [, packed] = reply as readonly Buffer[];
-  return { handle: parsed.handle, list: parsed.list, from: 0, entries: unpackRecord(packed as Buffer).entries };
+function listOf({ handle, list }: EntryRef, reply: SealReply): ListPart | undefined {
+  if (reply.kind === 'sealed') return { handle, list, from: 0, entries: reply.record.entries };
+  if (reply.kind !== 'live') return undefined;
+  return { handle: reply.handle, list: reply.list, from: 0, entries: reply.entries };
 }
 
 /** `undefined` for what is no entry: an audit finds it. */
