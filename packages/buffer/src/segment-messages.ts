@@ -36,7 +36,7 @@ interface SpanJson {
  * The messages of a sealed generation: one, or several that are each at most `maxMessageBytes` long unless they hold a
  * single span that is longer. Same spans, same messages: the spans stand in an order of their own, the root first.
  * @throws {@link UnreadableSpanError} when a payload is not a JSON object.
- * @remarks Cost: one hash and two copies of the payloads, and a scan of those whose `places` are not known.
+ * @remarks Cost: one copy of the payloads, a hash of those without an offset, and a scan of those whose `places` are not known.
  */
 export function segmentMessages(
   generation: SealedGeneration,
@@ -76,8 +76,8 @@ function buildMessage(
 ): SegmentMessage {
   const envelopeBytes = HEAD.length + FLUSH_ID_DIGITS + SPANS.length + tail.length;
   const bytes = spans.reduce((sum, span) => sum + span.bytes + COMMA_BYTES, envelopeBytes - COMMA_BYTES);
-  const { flushId, memory } = flushIdOf(generation, spans, part, bytes);
-  const value = memory.subarray(0, bytes);
+  const flushId = flushIdOf(generation, spans, part);
+  const value = Buffer.allocUnsafe(bytes);
   let at = value.write(HEAD + flushId + SPANS, 'latin1');
   for (const { span, splice } of spans) {
     at = writeSpliced(span.payload, splice, value, at);
@@ -90,31 +90,20 @@ function buildMessage(
 }
 
 /**
- * Of the spans as received, not as written, so that it does not depend on the version that builds the message.
- * @returns With it the memory in which they were put together, which takes half the time of hashing them one by one: at least
- * `leastBytes` that are free again.
+ * Of the spans as received, not as written, so that it does not depend on the version that builds the message. A position stands
+ * for what is there, as it does when replays are told apart; of spans without an offset the payloads themselves count.
  */
-function flushIdOf(
-  generation: SealedGeneration,
-  spans: readonly SpanJson[],
-  part: number,
-  leastBytes: number,
-): { flushId: string; memory: Buffer } {
+function flushIdOf(generation: SealedGeneration, spans: readonly SpanJson[], part: number): string {
   const { projectId, traceId, segmentId } = generation;
-  let head = `${projectId}:${traceId}:${segmentId}:${generation.generation}:${part}`;
-  let bytes = 0;
+  let facts = `${projectId}:${traceId}:${segmentId}:${generation.generation}:${part}`;
+  const payloads: Uint8Array[] = [];
   for (const { span } of spans) {
-    head += ` ${span.source ?? ''}/${span.partition}/${span.offset ?? ''}:${span.payload.length}`;
-    bytes += span.payload.length;
+    const { source = '', partition, offset, payload } = span;
+    facts += ` ${source}/${partition}/${offset ?? ''}:${payload.length}`;
+    if (offset === undefined) payloads.push(payload);
   }
-  bytes += Buffer.byteLength(head);
-  const memory = Buffer.allocUnsafe(Math.max(bytes, leastBytes));
-  let at = memory.write(head);
-  for (const { span } of spans) {
-    memory.set(span.payload, at);
-    at += span.payload.length;
-  }
-  return { flushId: hash('sha256', memory.subarray(0, bytes)).slice(0, FLUSH_ID_DIGITS), memory };
+  const content = payloads.length === 0 ? facts : Buffer.concat([Buffer.from(facts), ...payloads]);
+  return hash('sha256', content).slice(0, FLUSH_ID_DIGITS);
 }
 
 /** The root, then by id; spans with the same id by position, then by content. */
