@@ -34,21 +34,22 @@ if of and epoch ~= 'any' then
   if of + 0 < epoch + 0 then return 'GONE' end
 end
 
--- What this call writes: of the same list or handle there may be several entries.
-local written, fields, count = {}, {}, 0
+-- Written at the end, and not looked at before: one list of a handle is live, and sealing it twice is sealing it once. An old entry
+-- of the same handle is led to that list all the same; who gets there finds that somebody has it.
+local fields, count = {}, 0
 local reply, length, left = { found[1] or '', of or '' }, 2, ARGV[4] + 0
 size = 2
 for at = FIRST_ARG, #ARGV, STRIDE do
   local handle, field = ARGV[at], names[size + 1]
-  local packed, entries = written[field] or found[size + 1], nil
+  local packed, entries = found[size + 1], nil
   if packed then
     entries = select(6, struct.unpack('<Bc8BI3I4I4', packed))
   else
-    local current, record, hops = handle, written[handle] or found[size + 2], 0
+    local current, record, hops = handle, found[size + 2], 0
     while record and #record == 9 do
       if hops == 64 then error('CORRUPT redirects of ' .. trace .. ' do not end') end
       current, hops = record, hops + 1
-      record = written[current] or call('HGET', trace, current)
+      record = call('HGET', trace, current)
     end
     local r = record and { struct.unpack(RECORD, record) }
     if not r or r[SPANS] == 0 then
@@ -63,7 +64,6 @@ for at = FIRST_ARG, #ARGV, STRIDE do
         if due then reason = r[FLAGS] >= 2 and 3 or r[FLAGS] == 1 and 1 or 2 end
         entries, packed = r[ENTRIES], sealRecord(r, reason)
         record = struct.pack(RECORD, unpack(r, 1, HELD))
-        written[field], written[handle] = packed, record
         fields[count + 1], fields[count + 2], fields[count + 3], fields[count + 4] = field, packed, handle, record
         count = count + 4
       end

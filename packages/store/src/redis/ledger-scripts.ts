@@ -59,15 +59,20 @@ export function settleOffsetsCommands(
   ttlSeconds: number,
   receipts: readonly Receipt[],
 ): RedisCommand[] {
-  const chunks = new Map<string, { ref: BooksRef; chunk: bigint; fate: Fate; ranges: number[] }>();
+  const chunks = new Map<string, { ref: BooksRef; chunk: bigint; fate: Fate; ranges: number[]; start: bigint }>();
+  // That of the receipt before: most are of the same.
+  let last: ReturnType<(typeof chunks)['get']>;
   for (const { partition, source, fromOffset, toOffset, fate } of receipts) {
     for (let from = fromOffset; from < toOffset; ) {
-      const chunk = from / CHUNK;
-      const start = chunk * CHUNK;
+      const isSame = last?.fate === fate && last.ref.partition === partition && last.ref.source === source;
+      if (last === undefined || !isSame || from < last.start || from >= last.start + CHUNK) {
+        const chunk = from / CHUNK;
+        last = entryOf(chunks, `${partition} ${chunk} ${fate} ${source}`, () => {
+          return { ref: { ...slice, partition, source }, chunk, fate, ranges: [], start: chunk * CHUNK };
+        });
+      }
+      const { start, ranges } = last;
       const to = toOffset < start + CHUNK ? toOffset : start + CHUNK;
-      const { ranges } = entryOf(chunks, `${partition} ${chunk} ${fate} ${source}`, () => {
-        return { ref: { ...slice, partition, source }, chunk, fate, ranges: [] };
-      });
       ranges.push(Number(from - start) * RECEIPTS_CHUNK + Number(to - start) - 1);
       from = to;
     }

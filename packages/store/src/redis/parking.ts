@@ -10,7 +10,7 @@ import { groupBy, pagesOf } from './grouping.ts';
 import type { MemberPayloads } from './members.ts';
 import { type Lease, type ParkedFacts, parseEntry } from './queue-scripts.ts';
 import type { RedisRunner } from './redis-runner.ts';
-import { type KnownGeneration, readContents, sealEntries } from './sealed-lists.ts';
+import { type KnownGeneration, parseListEntry, readContents, sealEntries } from './sealed-lists.ts';
 import type { ShardQueues } from './shard-queues.ts';
 import { keepCommand, type SealReply } from './trace-scripts.ts';
 
@@ -185,7 +185,8 @@ export class ParkedGenerations {
       const reply = replies[i] as SealReply;
       if (reply.kind !== 'sealed') return undefined;
       const { incarnation, entries, firstPage } = reply.record;
-      return { sealed: { ...target, incarnation, entries }, firstPage };
+      const page = firstPage.map((entry) => parseListEntry(target.trace, entry));
+      return { sealed: { ...target, incarnation, entries }, firstPage: page };
     });
   }
 }

@@ -20,7 +20,14 @@ import { NEVER_SECONDS, ParkedGenerations, parkedInHand } from './parking.ts';
 import { formatEntry, type Lease, parseEntry } from './queue-scripts.ts';
 import { RedisLedger } from './redis-ledger.ts';
 import type { RedisCommand, RedisRunner } from './redis-runner.ts';
-import { completeSealed, type KnownGeneration, readContents, sealEntries, sweepsOf } from './sealed-lists.ts';
+import {
+  completeSealed,
+  type KnownGeneration,
+  parseListEntry,
+  readContents,
+  sealEntries,
+  sweepsOf,
+} from './sealed-lists.ts';
 import type { RedisStoreSettings } from './settings.ts';
 import { dueAgain, type Ending, ShardQueues } from './shard-queues.ts';
 import { confirmCommand, type SealReply, stillSealedCommand } from './trace-scripts.ts';
@@ -148,7 +155,8 @@ export class RedisStore implements SegmentStore {
       } else if (reply.kind === 'sealed') {
         const { incarnation, entries, firstPage, ...record } = reply.record;
         const sealed = { trace, handle, list, incarnation, entries };
-        const claim: RedisClaim = { lease, sealed, firstPage, dueAgain: query.now };
+        const page = firstPage.map((entry) => parseListEntry(trace, entry));
+        const claim: RedisClaim = { lease, sealed, firstPage: page, dueAgain: query.now };
         generations.push({ ...trace, ...record, shard: lease.queue.shard, claim });
       }
       // What is of a later epoch comes again when the lease has run out. Whoever claims will know of that epoch by then.

@@ -23,6 +23,9 @@ interface MemberList extends EntryRef {
   readonly entries: number;
 }
 
+/** What stands in a list: a payload, or another list. */
+type ListEntry = Member | MemberList;
+
 /** What a sealed generation consists of. Immutable, so that it may be read as often as needed. */
 export interface Contents {
   readonly members: readonly Member[];
@@ -33,7 +36,7 @@ export interface Contents {
 /** A sealed generation, with the entries of its list that are known already: the first ones, or none. */
 export interface KnownGeneration {
   readonly sealed: SealedRef;
-  readonly firstPage: readonly string[];
+  readonly firstPage: readonly ListEntry[];
 }
 
 /** Of the handle that a link begins with. */
@@ -110,15 +113,14 @@ export async function readContents(runner: RedisRunner, generations: readonly Kn
     lists: [sealed as MemberList],
   }));
   const pages: { content: (typeof contents)[0]; list: MemberList; from: number }[] = [];
-  const take = (content: (typeof contents)[0], entries: readonly string[]): void => {
+  const take = (content: (typeof contents)[0], entries: readonly ListEntry[]): void => {
     for (const entry of entries) {
-      if (!entry.startsWith('>')) {
-        content.members.push(parseMember(content.sealed.trace, entry));
+      if ('ref' in entry) {
+        content.members.push(entry);
         continue;
       }
-      const list = parseLink(entry);
-      content.lists.push(list);
-      for (const from of pageStarts(list, 0)) pages.push({ content, list, from });
+      content.lists.push(entry);
+      for (const from of pageStarts(entry, 0)) pages.push({ content, list: entry, from });
     }
   };
   for (const [i, content] of contents.entries()) {
@@ -136,7 +138,9 @@ export async function readContents(runner: RedisRunner, generations: readonly Kn
       const entries = replies[i] as (Buffer | null)[];
       take(
         content,
-        entries.filter((entry) => entry !== null).map((entry) => entry.toString('latin1')),
+        entries
+          .filter((entry) => entry !== null)
+          .map((entry) => parseListEntry(content.sealed.trace, entry.toString('latin1'))),
       );
     }
   }
@@ -148,6 +152,10 @@ export function sweepsOf(sealed: SealedRef, { lists }: Contents): RedisCommand[]
   return lists.flatMap((list, i) =>
     pageStarts(list, i === 0 ? PAGE_ENTRIES : 0).map((from) => sweepCommand(sealed, list, from, endOf(list, from))),
   );
+}
+
+export function parseListEntry(trace: TraceRef, entry: string): ListEntry {
+  return entry.startsWith('>') ? parseLink(entry) : parseMember(trace, entry);
 }
 
 /** A link as it stands in a list: see trace.lua; one character stands for a byte. */

@@ -582,6 +582,43 @@ export function segmentStoreContract(open: (options: ContractOptions) => Segment
     expect(await claim(T0 + 1_000_000)).toEqual([]);
   });
 
+  it('hands out and forgets many segments of one trace together, large and small, and no other', async () => {
+    const { store, add, claim } = await begin({ dedupeWindowSeconds: 0 });
+    // Some fill a page of what one call may read or delete, others share one.
+    const sizes = [...Array<number>(30).fill(1), 2, 3, 150, 150, 300, ...Array<number>(10).fill(2)];
+    for (const [i, size] of sizes.entries()) {
+      const top = hex(0xa000 + i);
+      const children = Array.from({ length: size }, (_, k) =>
+        subsegment(top, [aSpan(hex(0x100000 + 1_000 * i + k), top)]),
+      );
+      await add(children);
+    }
+    const generations = await claim(T0 + 60);
+    expect(generations.map(({ spanCount }) => spanCount).sort((a, b) => a - b)).toEqual(
+      sizes.toSorted((a, b) => a - b),
+    );
+    const contents = await store.read(generations);
+    for (const [i, { segmentId, spanCount }] of generations.entries()) {
+      expect(new Set(contents[i]?.map(({ spanId }) => spanId)).size).toBe(spanCount);
+      expect(new Set(contents[i]?.map(({ parentId }) => parentId))).toEqual(new Set([segmentId]));
+    }
+
+    await add([subsegment('b', [aSpan('c', 'b')])], T0 + 61);
+    const [first] = generations as [SealedGeneration];
+    await store.complete([first, ...generations, first]);
+    expect((await store.read(generations)).every((spans) => spans === undefined)).toBe(true);
+    expect(await add([subsegment(hex(0xa000), [aSpan('d', hex(0xa000))])], T0 + 62)).toEqual({ added: 1, replayed: 0 });
+    const rest = await claim(T0 + 200);
+    expect(rest.map(({ segmentId, generation }) => [segmentId, generation]).sort()).toEqual(
+      [
+        [id(hex(0xa000)), 2],
+        [id('b'), 1],
+      ].sort(),
+    );
+    await store.complete(rest);
+    expect(await claim(T0 + 1_000_000)).toEqual([]);
+  });
+
   it('puts what arrives while a generation is out into the next one', async () => {
     const { store, add, claim } = await begin();
     await add([subsegment('a', [aSpan('a', 'a'), aSpan('b', 'a')], true)]);
