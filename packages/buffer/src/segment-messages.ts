@@ -110,7 +110,7 @@ function flushIdOf(generation: SealedGeneration, spans: readonly SpanJson[], par
 function inMessageOrder(spans: readonly StoredSpan[], segmentId: string): StoredSpan[] {
   const roots = spans.filter(({ spanId }) => spanId === segmentId).sort(compareSameId);
   const others = spans.filter(({ spanId }) => spanId !== segmentId);
-  const ordered = others.length < MANY_SPANS ? others : nearlyOrdered(others);
+  const ordered = others.length >= MANY_SPANS && others.length <= MOST_SPANS ? nearlyOrdered(others) : others;
   ordered.sort((a, b) => (a.spanId < b.spanId ? -1 : a.spanId > b.spanId ? 1 : compareSameId(a, b)));
   return roots.concat(ordered);
 }
@@ -118,6 +118,8 @@ function inMessageOrder(spans: readonly StoredSpan[], segmentId: string): Stored
 /** As many do not stay in the processor's cache while they are compared. */
 const MANY_SPANS = 1_024;
 const DIGITS = 8;
+/** So many places beside so many digits are a number without loss. */
+const MOST_SPANS = 2 ** (53 - 4 * DIGITS);
 
 /** By the first digits of their ids, as numbers: sorting what is in order looks at each span once. */
 function nearlyOrdered(spans: readonly StoredSpan[]): StoredSpan[] {

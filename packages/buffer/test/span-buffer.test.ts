@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { formatPayloadKey, formatTraceKey, hashSlot, parseSegmentKey } from '@spanbuf/keys';
 import { createMemoryStore, createRedisStore, type SegmentStore, StoreUnavailableError } from '@spanbuf/store';
 import { connect } from '@spanbuf/tooling/redis-clients';
@@ -288,6 +288,22 @@ describe('messages', () => {
       values.add(String(message?.value).replace(message?.flushId as string, ''));
     }
     expect(values.size).toBe(1);
+  });
+
+  it('has the root first and then its spans by id, however many there are', async () => {
+    const trace = aTraceId();
+    // Some ids begin alike, some are twice there.
+    const ids = Array.from(
+      { length: 1_500 },
+      (_, i) => `${randomBytes(3).toString('hex')}${id(`${i % 700}`).slice(6)}`,
+    );
+    const first = ids.slice(0, 10).map((each) => `${each.slice(0, 15)}f`);
+    const spanIds = [...ids, ...first, ...ids.slice(0, 5)];
+    const buffer = aBuffer();
+    for (const spanId of spanIds) await buffer.process([aSpan(trace, spanId, ROOT)], { now: T0 });
+    await buffer.process([aSpan(trace, ROOT, null)], { now: T0 });
+    const [segment] = await buffer.flush({ now: T0 + 10 });
+    expect(spansIn(segment as FlushedSegment).map(({ span_id }) => span_id)).toEqual([ROOT, ...spanIds.sort()]);
   });
 });
 
