@@ -19,6 +19,7 @@ const IS_ROOT = 1;
 const HAS_OFFSET = 2;
 const HAS_PLACES = 4;
 const ID_BYTES = 8;
+const ID_DIGITS = 2 * ID_BYTES;
 const MAX_VARINT_BYTES = 10;
 /** No more than this is unpacked from one blob: a bound against a damaged length, far above any real one. */
 const MAX_UNPACKED_BYTES = 2 ** 30;
@@ -27,7 +28,9 @@ const MAX_UNPACKED_BYTES = 2 ** 30;
  * The spans of one subsegment as one value: a format byte (1 plain, 2 zstd), then
  *
  *     count, source length, source, partition                             varints and UTF-8
- *     per span: flags, id (8 bytes), [parent (8)], [offset - offset of the one before], payload length, [2 places]
+ *     flags of each span                                                  1 byte
+ *     id of each span, [its parent]                                       8 bytes
+ *     of each span [offset - offset of the one before], payload length, [2 places]
  *     the payloads, one after the other
  *
  * All of them have the same source and partition. Cost: one copy of the payloads.
@@ -43,18 +46,22 @@ export function encodeBlob(spans: readonly StoredSpan[], compression: Compressio
   at = writeVarint(out, source.length, at);
   at += source.copy(out, at);
   at = writeVarint(out, first.partition, at);
-  let lastOffset = 0n;
-  for (const span of spans) {
-    const isRoot = span.parentId === span.spanId;
-    const { places } = span;
+  let ids = '';
+  for (const { spanId, parentId, offset, places } of spans) {
+    const isRoot = parentId === spanId;
     out[at++] =
-      (isRoot ? IS_ROOT : 0) | (span.offset === undefined ? 0 : HAS_OFFSET) | (places === undefined ? 0 : HAS_PLACES);
-    at += out.write(isRoot ? span.spanId : span.spanId + span.parentId, at, 'hex');
-    if (span.offset !== undefined) {
-      at = writeBigVarint(out, span.offset - lastOffset, at);
-      lastOffset = span.offset;
+      (isRoot ? IS_ROOT : 0) | (offset === undefined ? 0 : HAS_OFFSET) | (places === undefined ? 0 : HAS_PLACES);
+    ids += isRoot ? spanId : spanId + parentId;
+  }
+  // Together, as a call into the runtime for each costs more than the bytes do.
+  at += out.write(ids, at, 'hex');
+  let lastOffset = 0n;
+  for (const { offset, payload, places } of spans) {
+    if (offset !== undefined) {
+      at = writeBigVarint(out, offset - lastOffset, at);
+      lastOffset = offset;
     }
-    at = writeVarint(out, span.payload.length, at);
+    at = writeVarint(out, payload.length, at);
     if (places !== undefined) at = writeVarint(out, places[1], writeVarint(out, places[0], at));
   }
   for (const span of spans) {
@@ -92,23 +99,26 @@ function decode(body: Buffer): StoredSpan[] {
   const count = readVarint(cursor);
   const source = readBytes(cursor, readVarint(cursor)).toString();
   const partition = readVarint(cursor);
+  const flags = readBytes(cursor, count);
+  const idCount = flags.reduce((sum, each) => sum + (each & IS_ROOT ? 1 : 2), 0);
+  const ids = readBytes(cursor, idCount * ID_BYTES).toString('hex');
   const spans: Writable<StoredSpan>[] = [];
   const lengths: number[] = [];
+  const idAt = (place: number): string => ids.slice(place * ID_DIGITS, (place + 1) * ID_DIGITS);
+  let place = 0;
   let lastOffset = 0n;
-  for (let i = 0; i < count; i++) {
-    const flags = readByte(cursor);
-    const ids = readHex(cursor, flags & IS_ROOT ? ID_BYTES : 2 * ID_BYTES);
-    const spanId = ids.slice(0, 2 * ID_BYTES);
-    const parentId = flags & IS_ROOT ? spanId : ids.slice(2 * ID_BYTES);
+  for (const each of flags) {
+    const spanId = idAt(place++);
+    const parentId = each & IS_ROOT ? spanId : idAt(place++);
     const span: Writable<StoredSpan> = { spanId, parentId, partition, payload: body };
-    if (flags & HAS_OFFSET) {
+    if (each & HAS_OFFSET) {
       lastOffset += readBigVarint(cursor);
       span.offset = lastOffset;
     }
     if (source !== '') span.source = source;
     spans.push(span);
     lengths.push(readVarint(cursor));
-    if (flags & HAS_PLACES) span.places = [readVarint(cursor), readVarint(cursor)];
+    if (each & HAS_PLACES) span.places = [readVarint(cursor), readVarint(cursor)];
   }
   for (const [i, span] of spans.entries()) span.payload = readBytes(cursor, lengths[i] as number);
   if (cursor.at !== body.length) throw new RangeError(`${body.length - cursor.at} bytes too many`);
@@ -133,13 +143,6 @@ function readBytes(cursor: Cursor, length: number): Buffer {
 function readByte(cursor: Cursor): number {
   if (cursor.at >= cursor.body.length) throw new RangeError('it ends too early');
   return cursor.body[cursor.at++] as number;
-}
-
-function readHex(cursor: Cursor, length: number): string {
-  const start = cursor.at;
-  if (start + length > cursor.body.length) throw new RangeError('it ends too early');
-  cursor.at = start + length;
-  return cursor.body.toString('hex', start, cursor.at);
 }
 
 function readBigVarint(cursor: Cursor): bigint {

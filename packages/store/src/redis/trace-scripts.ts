@@ -130,8 +130,10 @@ function subsegmentFacts({ topId, hasRoot, shard, payloadBytes, spanIds }: LinkS
   const out = Buffer.allocUnsafe(FACTS_BYTES + ID_BYTES * (spanIds.length + 1));
   let at = out.writeUInt8(hasRoot ? 1 : 0, out.writeUInt16LE(spanIds.length));
   at = out.writeUIntLE(payloadBytes, out.writeUIntLE(shard, at, 3), 6);
-  at += out.write(topId, at, 'hex');
-  for (const id of spanIds) if (id !== topId) at += out.write(id, at, 'hex');
+  // Together, as a call into the runtime for each costs more than the bytes do.
+  let ids = topId;
+  for (const id of spanIds) if (id !== topId) ids += id;
+  at += out.write(ids, at, 'hex');
   return out.subarray(0, at);
 }
 
