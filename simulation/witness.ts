@@ -520,7 +520,6 @@ export class Witness {
   }
 }
 
-/** Of a handle as scripts have it: a colon, and the bytes of an id. */
 /** The lists that the arguments of a script name from `from` on. */
 function listsIn(args: readonly unknown[], from: number): string[] {
   const names: string[] = [];

@@ -136,7 +136,8 @@ export interface FlushedSegment {
   /** The same as the store knows it. Opaque: what `done`, `release` and `park` need. */
   readonly sealed: SealedGeneration;
   /**
-   * Builds the messages; at least one, the same each time. Cost: a copy of the payloads.
+   * Builds the messages; at least one, the same each time. Cost: a copy of the payloads, and a hash of those without
+   * an offset.
    * @throws {@link UnreadableSpanError} when a payload in the store is not a JSON object.
    */
   messages(): SegmentMessage[];

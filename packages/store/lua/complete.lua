@@ -8,7 +8,7 @@ ARGV     1  incarnation         as seal returned it
          4  graceSeconds        how much longer than the window a large one may live
          then for each generation:
          1  handle, 2 list      as seal got them
-         3  entries             of the list to be deleted at once, from 0; of all generations together at most 256 beyond the first
+         3  entries             of the list to be deleted at once, 0 to 256, and 256 of all lists together
 RETURNS  'GONE'   nothing is known of the trace any more
          'KNOWN'  other entries of its lists must be swept
          'LARGE'  the same, and forget is to be called when the window is over: Redis frees a key that expires while

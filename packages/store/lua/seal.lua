@@ -15,7 +15,7 @@ RETURNS  'STALE'                the trace is of a later epoch, or of one while t
            packed (sealRecord of trace.lua), n, entry 0, … entry n - 1   sealed, and the first entries of its list
            handle, packed (RECORD of trace.lua)   not due yet, or its spans are in another segment or generation by now
            ''                                     completed, or nothing is known of it
-COST     O(queue entries + pageEntries)
+COST     O(queue entries + pageEntries), and a look for each redirect on the way of an entry that went into another segment
 ]]
 --@include trace
 local call, ARGV, trace, epoch, sub = redis.call, ARGV, KEYS[1], ARGV[3], string.sub
@@ -74,7 +74,8 @@ for at = FIRST_ARG, #ARGV, STRIDE do
     reply[length + 1], reply[length + 2] = packed, page
     length = length + 2
     if entries <= 2 then
-      reply[length + 1], reply[length + 2] = found[size + 3], entries == 2 and found[size + 4] or nil
+      reply[length + 1] = found[size + 3]
+      if entries == 2 then reply[length + 2] = found[size + 4] end
     else
       local rest, list = {}, sub(field, 2)
       for k = 1, page do rest[k] = list .. '.' .. k - 1 end

@@ -15,7 +15,8 @@ export interface StoredSpan {
   readonly offset?: bigint;
   /**
    * The log in which `offset` counts, for instance the id of a topic, at most 256 characters; default `''`. A topic that
-   * was deleted and created again needs another source, or its first messages would look like replays.
+   * was deleted and created again needs another source, or its first messages would look like replays, and messages built of
+   * them like those built of the ones before.
    */
   readonly source?: string;
   /** As received. */

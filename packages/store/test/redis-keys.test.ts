@@ -219,6 +219,34 @@ describe('a large trace', () => {
     expect(await client.exists(key)).toBe(1);
   });
 
+  it('is to be forgotten by one shard, however many have segments of it that end together', async () => {
+    const trace = aTrace();
+    const sliceId = aSlice();
+    const store = openStore(client, { sliceId });
+    const shards = [0, 1, 2, 3, 4];
+    await store.add(
+      [
+        ...Array.from({ length: 128 }, (_, i) => addition(trace, 1 + i * 80, 80)),
+        ...shards.map((partition) => {
+          const span = { spanId: id(30_000 + partition), parentId: id(40_000 + partition), partition };
+          return {
+            ...trace,
+            subsegments: [{ topId: span.parentId, hasRoot: false, spans: [{ ...span, payload: Buffer.from('{}') }] }],
+          };
+        }),
+      ],
+      POLICY,
+      { now: T0 },
+    );
+    const generations = await store.claim({ now: T0 + 60, limit: 10 });
+    expect(generations).toHaveLength(6);
+    await store.complete(generations);
+    const lists = await Promise.all(
+      shards.map((shard) => client.zrange(`span-buf:q:{${sliceId}-${shard}}:forgotten`, '0', '-1')),
+    );
+    expect(lists.flat()).toEqual([`span-buf:ssr:{${trace.projectId}:${trace.traceId}}`]);
+  });
+
   it('is gone soon after its window although its key would live on', async () => {
     const trace = aTrace();
     const key = `span-buf:ssr:{${trace.projectId}:${trace.traceId}}`;

@@ -71,7 +71,10 @@ export async function sealEntries(
   return results;
 }
 
-/** Forgets sealed generations, with one call for those of a trace. Answers what is left of the trace of each. */
+/**
+ * Forgets sealed generations, with one call for those of a trace. Answers what is left of the trace of each; `LARGE` for one of a
+ * call, as such a trace is to be forgotten once.
+ */
 export async function completeSealed(
   runner: RedisRunner,
   generations: readonly SealedRef[],
@@ -101,7 +104,10 @@ export async function completeSealed(
     ),
   );
   const results: Completed[] = Array(generations.length);
-  for (const [k, { page }] of calls.entries()) for (const i of page) results[i] = String(replies[k]) as Completed;
+  for (const [k, { page }] of calls.entries()) {
+    const left = String(replies[k]) as Completed;
+    for (const [n, i] of page.entries()) results[i] = left === 'LARGE' && n > 0 ? 'KNOWN' : left;
+  }
   return results;
 }
 

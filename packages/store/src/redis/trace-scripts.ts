@@ -356,7 +356,7 @@ export type Completed = 'GONE' | 'KNOWN' | 'LARGE';
 
 /**
  * Answers what is left of the trace: see {@link Completed} in complete.lua.
- * @param generations - Of one incarnation of one trace, 1 to {@link MAX_GENERATIONS_PER_CALL} that share a page of entries.
+ * @param generations - Of one incarnation of one trace: one, or up to {@link MAX_GENERATIONS_PER_CALL} with {@link PAGE_ENTRIES} entries in all.
  */
 export function completeCommand(
   traceKey: string,
