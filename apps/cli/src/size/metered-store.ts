@@ -166,7 +166,7 @@ export class MeteredStore implements SizedStore {
 
   async claim(query: ClaimQuery): Promise<SealedGeneration[]> {
     const claimed = await this.#store.claim(query);
-    if (claimed.length > 0) this.#scriptCalls += claimCalls(claimed.length, query.limit);
+    if (claimed.length > 0) this.#scriptCalls += claimCalls(claimed, query.limit);
     return claimed;
   }
 
@@ -178,7 +178,7 @@ export class MeteredStore implements SizedStore {
     generations: readonly SealedGeneration[],
     spans: readonly (readonly StoredSpan[])[] = [],
   ): Promise<void> {
-    if (generations.length > 0) this.#scriptCalls += completeCalls(generations.length, spans);
+    if (generations.length > 0) this.#scriptCalls += completeCalls(generations, spans);
     for (const [i, { projectId, traceId }] of generations.entries()) {
       const key = `${projectId}:${traceId}`;
       const trace = this.#traces.get(key);

@@ -3,7 +3,7 @@
  * with its default settings, payloads of the layout `distributed` or `colocated` without compression, offsets of one or a few
  * partitions; `test/redis-model.test.ts` holds it against a real Redis.
  */
-import type { StoredSpan, Subsegment } from '@spanbuf/store';
+import type { SealedGeneration, StoredSpan, Subsegment } from '@spanbuf/store';
 
 /** Entries of the tables of keys and of their times to live. */
 const KEY_BYTES = 65;
@@ -37,6 +37,8 @@ const QUEUE_ENTRY_BYTES = 333;
 const QUEUE_PAGE = 128;
 /** Segments that a flusher leases and seals together. */
 const CLAIM_PAGE = 32;
+/** Segments of a trace that one call seals, or completes. */
+const TRACE_PAGE = 20;
 
 /** Bytes of a payload that is written for a subsegment. */
 export function payloadBytes({ spans }: Subsegment): number {
@@ -114,19 +116,33 @@ export function sweepCalls(mergeCount: number): number {
   return mergeCount;
 }
 
-/** Calls of a flusher that takes so many segments of a shard: lease, note, seal. Of one that finds nothing: one. */
-export function claimCalls(segmentCount: number, limit: number): number {
-  const pages = Math.ceil(segmentCount / CLAIM_PAGE);
-  const last = segmentCount < limit && segmentCount % CLAIM_PAGE === 0 ? 1 : 0;
-  return 2 * pages + last + segmentCount;
+/** Calls of a flusher that takes segments of a shard: lease, note, seal. Of one that finds nothing: one. */
+export function claimCalls(segments: readonly SealedGeneration[], limit: number): number {
+  const { length } = segments;
+  const pages = Math.ceil(length / CLAIM_PAGE);
+  const last = length < limit && length % CLAIM_PAGE === 0 ? 1 : 0;
+  return 2 * pages + last + traceCalls(segments);
 }
 
-/** Calls of a flusher that notes that so many segments of a shard are produced: receipts, complete, settle. */
-export function completeCalls(segmentCount: number, spans: readonly (readonly StoredSpan[])[]): number {
+/** Calls of a flusher that notes that segments of a shard are produced: receipts, complete, settle. */
+export function completeCalls(
+  segments: readonly SealedGeneration[],
+  spans: readonly (readonly StoredSpan[])[],
+): number {
   const logs = new Set(
     spans.flat().flatMap(({ offset, source, partition }) => (offset === undefined ? [] : [`${source} ${partition}`])),
   );
-  return logs.size + segmentCount + Math.ceil(segmentCount / CLAIM_PAGE);
+  return logs.size + traceCalls(segments) + Math.ceil(segments.length / CLAIM_PAGE);
+}
+
+/** Of what is done to segments of a trace together. */
+function traceCalls(segments: readonly SealedGeneration[]): number {
+  const counts = new Map<string, number>();
+  for (const { projectId, traceId } of segments) {
+    const key = `${projectId}:${traceId}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return [...counts.values()].reduce((sum, count) => sum + Math.ceil(count / TRACE_PAGE), 0);
 }
 
 /** What the allocator of Redis gives for a string of so many bytes, with its header: four sizes in each power of two. */
