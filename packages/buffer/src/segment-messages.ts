@@ -6,7 +6,7 @@ import { type Splice, splicedBytes, spliceSpan, writeSpliced } from './span-json
 export interface SegmentMessage {
   /**
    * 32 hex digits computed from what the message holds: produced twice, it carries the same one. Never shared by two
-   * messages that hold different spans.
+   * messages that hold different spans, as long as no two spans have the same source, partition and offset.
    */
   readonly flushId: string;
   /** `{"flush_id": …, "spans": [ … ]}`, and `"skip_enrichment": true` where the segment had to be cut. */
