@@ -66,6 +66,18 @@ describe.each(TOPOLOGIES)('Ledger on %s', async (topology) => {
     expect((await books(ledger)).firstOpenOffset).toBe(3n);
   });
 
+  it('keeps the books of two logs of a partition apart that are settled together', async () => {
+    const { ledger } = open();
+    const other = { partition: 0, source: 'other' };
+    await ledger.open([
+      { partition: 0, source: SOURCE, offset: 0n },
+      { ...other, offset: 0n },
+    ]);
+    await ledger.settle([receipt(0n), { ...receipt(1n), ...other }, receipt(2n)]);
+    expect(await ledger.settledAmong(0, SOURCE, [0n, 1n, 2n])).toEqual(new Set([0n, 2n]));
+    expect(await ledger.settledAmong(0, 'other', [0n, 1n, 2n])).toEqual(new Set([1n]));
+  });
+
   it('begins where it is told to, once, and leaves out of account what lies before', async () => {
     const { ledger } = open();
     await ledger.settle([receipt(5n)]);
