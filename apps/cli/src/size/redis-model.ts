@@ -35,7 +35,7 @@ const QUEUE_ENTRY_BYTES = 333;
 
 /** Entries that one call schedules. */
 const QUEUE_PAGE = 128;
-/** Segments that a flusher leases and seals together. */
+/** Segments that a flusher leases together, as long as it knows nothing of their bytes. It may take more: a call or two for 256 then. */
 const CLAIM_PAGE = 32;
 /** Segments of a trace that one call seals, or completes. */
 const TRACE_PAGE = 20;
